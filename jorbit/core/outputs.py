@@ -1,0 +1,40 @@
+"""What flows between terms, and what a prediction holds."""
+
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.pytree import pytree
+
+
+@pytree
+class AtomOutputs:
+    """Per-atom results of the terms so far. Energies add; other fields replace.
+
+    Attributes:
+        energy: eV, zero on padding.
+        charges: e, or None when no term predicted any.
+        features: learned per-atom features, or None.
+    """
+
+    energy: Float[Array, " atoms"]
+    charges: Float[Array, " atoms"] | None = None
+    features: Float[Array, "atoms features"] | None = None
+
+
+@pytree
+class Prediction:
+    """Results for a (batch of) structure(s); padded like the graph they came from.
+
+    Attributes:
+        energy: per structure, eV.
+        energies: per atom, eV.
+        forces: -dE/dr, eV/Å.
+        stress: (1/V) dE/dε, eV/Å^3, positive under tension; zero for structures without a full cell.
+        charges: e, when a term predicts them.
+    """
+
+    energy: Float[Array, " structures"]
+    energies: Float[Array, " atoms"]
+    forces: Float[Array, "atoms 3"]
+    stress: Float[Array, "structures 3 3"]
+    charges: Float[Array, " atoms"] | None = None

@@ -1,0 +1,120 @@
+"""The contracts between the rooms: what a descriptor, a term, a loss and a data set must offer."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.graph import Graph
+from jorbit.core.outputs import AtomOutputs
+from jorbit.core.structure import Frame
+
+Params = Any  # a tree of arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a component asks of a graph.
+
+    Attributes:
+        cutoff: radius of the neighbourhood in Å, or None when it needs no neighbours.
+        upstream: names of AtomOutputs fields that earlier terms must fill, such as ("charges",).
+    """
+
+    cutoff: float | None = None
+    upstream: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+    """Static sizes of a padded graph. One compilation per distinct capacity.
+
+    Attributes:
+        n_atoms: padded number of atoms.
+        n_structures: padded number of structures.
+        n_slots: neighbour slots per atom, one number per cutoff, in the order of the cutoffs.
+    """
+
+    n_atoms: int
+    n_structures: int
+    n_slots: tuple[int, ...]
+
+
+@runtime_checkable
+class Descriptor(Protocol):
+    """Graph -> invariant features of each atom. A frozen dataclass; pure."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def __call__(self, graph: Graph) -> Float[Array, "atoms features"]: ...
+
+
+@runtime_checkable
+class Term(Protocol):
+    """A contribution to the energy: models and physics alike. Frozen and hashable."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params: ...
+
+    def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs: ...
+
+
+@runtime_checkable
+class LinearTerm(Term, Protocol):
+    """A term whose energy is linear in its parameters: fitted by one solve.
+
+    `design(graph)` returns, per structure, the rows whose product with the flat parameter vector is the energy, the
+    forces and the strain derivative dE/dε (not divided by the volume).
+    """
+
+    @property
+    def n_parameters(self) -> int: ...
+
+    def design(self, graph: Graph) -> "DesignRows": ...
+
+    def unflatten(self, vector: Any) -> Params: ...
+
+    def prior_scale(self) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DesignRows:
+    """Rows of the linear system for ONE structure (padding included), parameters last.
+
+    Attributes:
+        energy: [parameters].
+        forces: [atoms, 3, parameters]: minus the derivative with respect to positions.
+        virial: [3, 3, parameters]: derivative with respect to strain.
+    """
+
+    energy: Any
+    forces: Any
+    virial: Any
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """Scalar misfit of a prediction; 0 at perfection; ignores padding and weight 0 exactly."""
+
+    def __call__(self, prediction: Any, labels: Any, graph: Graph) -> Float[Array, ""]: ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A named, citable sequence of frames in a deterministic order."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Frame: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
