@@ -38,3 +38,20 @@ class Prediction:
     forces: Float[Array, "atoms 3"]
     stress: Float[Array, "structures 3 3"]
     charges: Float[Array, " atoms"] | None = None
+
+
+@pytree
+class BatchLabels:
+    """Reference results in the padded shapes of a graph; weight 0 = absent.
+
+    Attributes:
+        energy: per structure, eV. forces: eV/Å. stress: eV/Å^3.
+        energy_weight, forces_weight, stress_weight: 0 where there is no label.
+    """
+
+    energy: Float[Array, " structures"]
+    forces: Float[Array, "atoms 3"]
+    stress: Float[Array, "structures 3 3"]
+    energy_weight: Float[Array, " structures"]
+    forces_weight: Float[Array, " atoms"]
+    stress_weight: Float[Array, " structures"]

@@ -1,0 +1,58 @@
+"""jorbit: differentiable interatomic potentials in JAX.
+
+Public names, imported when first used: ``read``, ``fit``, ``predict``, ``save``, ``load``, ``to_jax_md``, ``Calculator``,
+``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
+"""
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jorbit import simulate as simulate
+    from jorbit.core.species import SpeciesTable as SpeciesTable
+    from jorbit.core.structure import Frame as Frame
+    from jorbit.core.structure import Labels as Labels
+    from jorbit.core.structure import Structure as Structure
+    from jorbit.datasets import read as read
+    from jorbit.potential.artefact import load as load
+    from jorbit.potential.artefact import save as save
+    from jorbit.potential.potential import Potential as Potential
+    from jorbit.potential.predict import predict as predict
+    from jorbit.simulate.ase_calculator import Calculator as Calculator
+    from jorbit.simulate.jax_md import to_jax_md as to_jax_md
+    from jorbit.train.fit import fit as fit
+
+_PUBLIC = {
+    "Calculator": "jorbit.simulate.ase_calculator",
+    "Frame": "jorbit.core.structure",
+    "Labels": "jorbit.core.structure",
+    "Potential": "jorbit.potential.potential",
+    "SpeciesTable": "jorbit.core.species",
+    "Structure": "jorbit.core.structure",
+    "fit": "jorbit.train.fit",
+    "load": "jorbit.potential.artefact",
+    "predict": "jorbit.potential.predict",
+    "read": "jorbit.datasets",
+    "save": "jorbit.potential.artefact",
+    "to_jax_md": "jorbit.simulate.jax_md",
+}
+
+__all__ = [*_PUBLIC, "simulate"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+try:
+    __version__ = importlib.metadata.version("jorbit")
+except importlib.metadata.PackageNotFoundError:  # running from a checkout that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name == "simulate":
+        return importlib.import_module("jorbit.simulate")
+    raise AttributeError(f"module 'jorbit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,5 @@
+"""Learned terms. One file each; nothing else names them but this table."""
+
+from jorbit.core.registry import Registry
+
+MODELS = Registry("model", {"linear_ace": "jorbit.models.linear_ace:LinearACE"})

@@ -1,0 +1,130 @@
+"""A potential is a sum of terms over one species table."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.errors import ConfigError, MissingInputError
+from jorbit.core.graph import Graph
+from jorbit.core.ops import sum_over_structures
+from jorbit.core.outputs import AtomOutputs
+from jorbit.core.protocols import Params, Term
+from jorbit.core.registry import Registry
+from jorbit.core.species import SpeciesTable
+from jorbit.core.structure import Structure
+from jorbit.graphs.batching import build_graph
+from jorbit.models import MODELS
+from jorbit.terms import TERMS
+
+
+def component_registry(cls: type) -> tuple[Registry, str]:
+    """The seam a term's class is registered in, and its name there."""
+    for registry in (MODELS, TERMS):
+        try:
+            return registry, registry.name_of(cls)
+        except ConfigError:
+            continue
+    raise ConfigError(
+        f"{cls.__module__}.{cls.__qualname__} is in no table: add one line to MODELS or TERMS, or an entry point "
+        'in "jorbit.models" or "jorbit.terms".'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Potential:
+    """E = sum over terms of sum over atoms of the term's atomic energies, in eV.
+
+    Frozen and hashable: equal potentials share compiled functions. Terms run in order; each sees what the ones
+    before it produced. Energies add, charges and features replace.
+
+    Attributes:
+        terms: models and physics terms.
+        species: which elements (and orbits) the potential knows.
+
+    Example:
+        >>> from jorbit.terms.reference_energy import ReferenceEnergy
+        >>> table = SpeciesTable.from_numbers([1, 8])
+        >>> Potential(terms=(ReferenceEnergy(n_species=2),), species=table).names
+        ('reference_energy',)
+    """
+
+    terms: tuple[Term, ...]
+    species: SpeciesTable
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name per term, unique: the registered name, with _2, _3, ... where it repeats."""
+        names: list[str] = []
+        for term in self.terms:
+            name = component_registry(type(term))[1]
+            n = sum(known == name or known.startswith(f"{name}_") for known in names)
+            names.append(name if n == 0 else f"{name}_{n + 1}")
+        return tuple(names)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        """Distinct cutoffs the terms ask for, ascending, Å."""
+        return tuple(sorted({float(t.needs.cutoff) for t in self.terms if t.needs.cutoff is not None}))
+
+    def graph(
+        self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None
+    ) -> Graph:
+        """The padded graph of some structures with the neighbours this potential needs."""
+        return build_graph(structures, self.species, self.cutoffs, dtype=dtype)
+
+    def init(self, key: Array, graph: Graph) -> Params:
+        """Initial parameters, a dictionary with one entry per term."""
+        params, upstream = {}, _nothing(graph)
+        for k, (name, term) in enumerate(zip(self.names, self.terms, strict=True)):
+            params[name] = term.init(jax.random.fold_in(key, k), graph, upstream)
+            upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
+        return params
+
+    def outputs(self, params: Params, graph: Graph) -> AtomOutputs:
+        """Per-atom energies (and charges, features) of all terms together."""
+        upstream = _nothing(graph)
+        for name, term in zip(self.names, self.terms, strict=True):
+            if name not in params:
+                raise MissingInputError(f"The parameters hold {sorted(params)}, but the potential needs {name!r}.")
+            upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
+        return upstream
+
+    def energy(self, params: Params, graph: Graph) -> Float[Array, " structures"]:
+        """Energy of each structure, eV; 0 for padding."""
+        return sum_over_structures(self.outputs(params, graph).energy, graph)
+
+    @staticmethod
+    def _apply(term: Term, name: str, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        for field in term.needs.upstream:
+            if getattr(upstream, field) is None:
+                raise MissingInputError(
+                    f"The term {name!r} needs {field} of each atom, but no earlier term produced any. "
+                    f"Put a term that predicts {field} before it."
+                )
+        return term.apply(_as_dtype(params, graph.positions.dtype), graph, upstream)
+
+
+def _nothing(graph: Graph) -> AtomOutputs:
+    return AtomOutputs(energy=jnp.zeros_like(graph.positions[:, 0]))
+
+
+def _combine(before: AtomOutputs, new: AtomOutputs, graph: Graph) -> AtomOutputs:
+    return AtomOutputs(
+        energy=before.energy + jnp.where(graph.atom_mask, new.energy, 0.0),
+        charges=before.charges if new.charges is None else new.charges,
+        features=before.features if new.features is None else new.features,
+    )
+
+
+def _as_dtype(params: Params, dtype: jnp.dtype) -> Params:
+    """Float parameters in the dtype of the positions, so that nothing is promoted behind the user's back."""
+
+    def cast(leaf: Array) -> Array:
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(cast, params)

@@ -1,0 +1,5 @@
+"""Physics terms. One file each; nothing else names them but this table."""
+
+from jorbit.core.registry import Registry
+
+TERMS = Registry("term", {"reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy"})
