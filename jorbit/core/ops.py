@@ -21,12 +21,14 @@ def safe_divide(numerator: Float[Array, "..."], denominator: Float[Array, "..."]
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), 0.0)
 
 
-def gather_neighbors(values: Shaped[Array, "atoms *rest"], neighbors: Neighbors) -> Shaped[Array, "atoms slots *rest"]:
+def gather_neighbors(
+    values: Shaped[Array, " atoms *rest"], neighbors: Neighbors
+) -> Shaped[Array, " atoms slots *rest"]:
     """Values of atom j for every pair (i, slot). Empty slots hold atom 0's value: mask what is summed."""
     return values[neighbors.index]
 
 
-def sum_over_structures(values: Float[Array, "atoms *rest"], graph: Graph) -> Float[Array, "structures *rest"]:
+def sum_over_structures(values: Float[Array, " atoms *rest"], graph: Graph) -> Float[Array, " structures *rest"]:
     """Sum per-atom values into their structures; padding counts as 0."""
     mask = graph.atom_mask.reshape((-1,) + (1,) * (values.ndim - 1))
     values = jnp.where(mask, values, 0.0)

@@ -1,6 +1,7 @@
 """Frozen, keyword-only dataclasses that JAX treats as trees of arrays."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -47,7 +48,7 @@ def pytree(cls: type[T]) -> type[T]:
         keys = tuple((jax.tree_util.GetAttrKey(n), getattr(obj, n)) for n in leaves)
         return keys, tuple(getattr(obj, n) for n in statics)
 
-    def unflatten(static_values: tuple[Any, ...], leaf_values: tuple[Any, ...]) -> Any:
+    def unflatten(static_values: tuple[Any, ...], leaf_values: Iterable[Any]) -> Any:
         obj = object.__new__(cls)
         for name, value in zip(leaves, leaf_values, strict=True):
             object.__setattr__(obj, name, value)

@@ -61,7 +61,9 @@ class Registry(Mapping[str, str]):
         if name not in self._all():
             close = self.suggest(name)
             hint = f" Did you mean {close!r}?" if close else ""
-            raise ConfigError(f"There is no {self.kind} called {name!r}.{hint} Known: {', '.join(sorted(self._all()))}.")
+            raise ConfigError(
+                f"There is no {self.kind} called {name!r}.{hint} Known: {', '.join(sorted(self._all()))}."
+            )
         module, _, attribute = self._all()[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
 

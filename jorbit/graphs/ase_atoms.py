@@ -45,9 +45,7 @@ def labels_from_calculator(atoms: ase.Atoms) -> Labels:
 
 def to_ase(structure: Structure, labels: Labels | Prediction | None = None) -> ase.Atoms:
     """ase.Atoms of a structure, with labels or an unpadded prediction attached as calculator results."""
-    atoms = ase.Atoms(
-        numbers=structure.numbers, positions=structure.positions, cell=structure.cell, pbc=structure.pbc
-    )
+    atoms = ase.Atoms(numbers=structure.numbers, positions=structure.positions, cell=structure.cell, pbc=structure.pbc)
     if structure.orbits is not None:
         atoms.set_array(ORBIT_KEY, structure.orbits)
     if structure.charge:

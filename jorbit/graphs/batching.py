@@ -137,9 +137,7 @@ def _dense(
         slot = np.arange(len(found.i)) - np.repeat(starts, counts)
         at = (found.i + offset, slot)
         index[at], shifts[at], mask[at] = found.j + offset, found.shifts, True
-    return Neighbors(
-        cutoff=cutoff, index=jnp.asarray(index), shifts=jnp.asarray(shifts, dtype), mask=jnp.asarray(mask)
-    )
+    return Neighbors(cutoff=cutoff, index=jnp.asarray(index), shifts=jnp.asarray(shifts, dtype), mask=jnp.asarray(mask))
 
 
 def _require_room(structures: Sequence[Structure], pairs: list[list[PairList]], capacity: Capacity) -> None:

@@ -79,6 +79,4 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
     search = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shifts, distances = search.compute(positions, cell, pbc, quantities="ijSd")
     keep = distances < cutoff
-    return PairList(
-        i[keep].astype(np.int32), j[keep].astype(np.int32), shifts[keep].astype(np.int32), distances[keep]
-    )
+    return PairList(i[keep].astype(np.int32), j[keep].astype(np.int32), shifts[keep].astype(np.int32), distances[keep])

@@ -70,9 +70,7 @@ class Potential:
         """Distinct cutoffs the terms ask for, ascending, Å."""
         return tuple(sorted({float(t.needs.cutoff) for t in self.terms if t.needs.cutoff is not None}))
 
-    def graph(
-        self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None
-    ) -> Graph:
+    def graph(self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None) -> Graph:
         """The padded graph of some structures with the neighbours this potential needs."""
         return build_graph(structures, self.species, self.cutoffs, dtype=dtype)
 
