@@ -1,12 +1,14 @@
 """jorbit: differentiable interatomic potentials in JAX.
 
-Public names, imported when first used: ``read``, ``fit``, ``predict``, ``save``, ``load``, ``to_jax_md``, ``Calculator``,
-``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
+Public names, imported when first used: ``read``, ``fit``, ``predict``, ``save``, ``load``, ``to_jax_md``,
+``Calculator``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
 """
 
 import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
+
+from jorbit.core.version_guard import warn_about_known_bugs
 
 if TYPE_CHECKING:
     from jorbit import simulate as simulate
@@ -44,6 +46,8 @@ try:
     __version__ = importlib.metadata.version("jorbit")
 except importlib.metadata.PackageNotFoundError:  # running from a checkout that is not installed
     __version__ = "0+unknown"
+
+warn_about_known_bugs()
 
 
 def __getattr__(name: str) -> Any:
