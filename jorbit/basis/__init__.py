@@ -1,0 +1,1 @@
+"""Pure functions of r and r̂: cutoffs, radial functions, spherical harmonics, couplings, symmetric products."""

@@ -1,0 +1,83 @@
+"""The Atomic Cluster Expansion as a descriptor: a linearly independent set of invariants of each atom."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.basis.atomic_basis import AtomicBasis
+from jorbit.basis.product_space import ProductLimits, ProductSpace, product_space
+from jorbit.basis.radial import RadialBasis
+from jorbit.basis.symmetric_products import invariants
+from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.ops import gather_neighbors
+from jorbit.core.protocols import Needs
+
+
+@dataclasses.dataclass(frozen=True)
+class ACE:
+    """B_i = all independent invariants of A_(z n l m), up to products of len(max_degree) factors.
+
+    A_i(z n l m) = sum over neighbours j of species z of R_n(r_ij) Y_lm(r̂_ij); products of nu factors describe nu + 1
+    bodies and are coupled to invariants with generalised Clebsch-Gordan coefficients. The total degree of a product,
+    the sum of n + l over its factors, is limited per order.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+        max_degree: limit on the total degree for nu = 1, 2, ...
+        l_max: highest l.
+        family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
+
+    Example:
+        >>> ACE(n_species=1, cutoff=5.0, max_degree=(3, 2)).n_features
+        9
+
+    References:
+        Drautz, Phys. Rev. B 99, 014104 (2019).
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+    max_degree: tuple[int, ...] = (12, 8, 6)
+    l_max: int = 6
+    family: str = "chebyshev"
+    envelope: str = "quadratic"
+    bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "ACE":
+        return cls(n_species=n_species, cutoff=3.0, max_degree=(3, 3, 2, 2), l_max=2)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def space(self) -> ProductSpace:
+        """Tables of the invariants (cached)."""
+        n_radial = max(self.max_degree) + 1
+        return product_space(ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree))
+
+    @property
+    def atomic_basis(self) -> AtomicBasis:
+        n_radial = 1 + max(int(rows[:, 0].max()) for rows in self.space.rows)
+        radial = RadialBasis(n_radial, self.cutoff, self.family, self.envelope, self.bond_lengths)
+        return AtomicBasis(radial=radial, l_max=self.space.l_max, n_species=self.n_species)
+
+    @property
+    def n_features(self) -> int:
+        return self.space.n_features
+
+    def __call__(self, graph: Graph) -> Float[Array, "atoms features"]:
+        """Invariants of each atom; zero on padding."""
+        neighbors = graph.within(self.cutoff)
+        atomic = self.atomic_basis(
+            pair_vectors(graph, neighbors),
+            graph.species,
+            gather_neighbors(graph.species, neighbors),
+            neighbors.mask,
+            self.space,
+        )
+        return jnp.where(graph.atom_mask[:, None], invariants(self.space, atomic).T, 0.0)

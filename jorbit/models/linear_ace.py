@@ -1,0 +1,166 @@
+"""Linear Atomic Cluster Expansion: an energy that is linear in the invariants, fitted by one solve."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.basis.symmetric_products import invariants_jvp, linear_combination
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.ops import gather_neighbors
+from jorbit.core.outputs import AtomOutputs
+from jorbit.core.protocols import DesignRows, Needs, Params
+from jorbit.descriptors.ace import ACE
+
+CPU_CHUNK = 256  # atoms whose pair products fit in a core's cache together
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearACE:
+    """E_i = c[species_i] . B_i, with B_i the invariants of `jorbit.descriptors.ace.ACE`.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+        max_degree: limit on the total degree n + l of products of nu = 1, 2, ... factors; its length is the correlation
+            order (body order minus one), at most 4.
+        l_max: highest l.
+        family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
+        smoothness: exponent of the prior: functions that oscillate faster are expected to have smaller coefficients.
+
+    Example:
+        >>> LinearACE(n_species=1, max_degree=(8,)).n_parameters
+        9
+
+    References:
+        Drautz, Phys. Rev. B 99, 014104 (2019); Kovács et al., J. Chem. Theory Comput. 17, 7696 (2021).
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+    max_degree: tuple[int, ...] = (12, 8, 6)
+    l_max: int = 6
+    family: str = "chebyshev"
+    envelope: str = "quadratic"
+    bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
+    smoothness: float = 2.0
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "LinearACE":
+        return cls(n_species=n_species, cutoff=3.0, max_degree=(3, 3, 2, 2), l_max=2)
+
+    @property
+    def descriptor(self) -> ACE:
+        """The descriptor this model is linear in."""
+        return ACE(
+            n_species=self.n_species,
+            cutoff=self.cutoff,
+            max_degree=self.max_degree,
+            l_max=self.l_max,
+            family=self.family,
+            envelope=self.envelope,
+            bond_lengths=self.bond_lengths,
+        )
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def n_functions(self) -> int:
+        """Invariants per central atom."""
+        return self.descriptor.n_features
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_species * self.n_functions
+
+    def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
+        """Zero coefficients: an unfitted linear model predicts nothing."""
+        return {"coefficients": jnp.zeros((self.n_species, self.n_functions), graph.positions.dtype)}
+
+    def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        space, basis = self.descriptor.space, self.descriptor.atomic_basis
+        neighbors = graph.within(self.cutoff)
+        vectors = pair_vectors(graph, neighbors)
+        species_j = gather_neighbors(graph.species, neighbors)
+
+        def energies(vectors: Array, species_i: Array, species_j: Array, mask: Array, present: Array) -> Array:
+            atomic = basis(vectors, species_i, species_j, mask, space)
+            chosen = jax.nn.one_hot(species_i, self.n_species, dtype=vectors.dtype).T * present
+            return linear_combination(space, atomic, params["coefficients"], chosen)
+
+        present = graph.atom_mask.astype(vectors.dtype)
+        inputs = (vectors, graph.species, species_j, neighbors.mask, present)
+        return AtomOutputs(energy=_in_chunks(energies, inputs))
+
+    def design(self, graph: Graph) -> DesignRows:
+        """Rows whose product with the flat coefficients is energy, forces and dE/dε of a one-structure graph.
+
+        Loops over atoms: the derivatives of one atom's invariants with respect to its pair vectors are added to the
+        rows of the two atoms of each pair. Memory O(atoms * parameters).
+        """
+        space, basis = self.descriptor.space, self.descriptor.atomic_basis
+        neighbors = graph.within(self.cutoff)
+        vectors = pair_vectors(graph, neighbors)
+        species_j = gather_neighbors(graph.species, neighbors)
+        shape, dtype = (self.n_species, self.n_functions), vectors.dtype
+
+        def add_atom(rows: tuple[Array, Array, Array], i: Array) -> tuple[tuple[Array, Array, Array], None]:
+            energy, forces, virial = rows
+            here = (vectors[i][None], graph.species[i][None], species_j[i][None], neighbors.mask[i][None])
+            atomic = basis(*here, space)
+            tangent = basis.tangents(vectors[i], graph.species[i], species_j[i], neighbors.mask[i], space)
+            values, derivatives = invariants_jvp(space, atomic, tangent)
+            present = graph.atom_mask[i].astype(dtype)
+            pulls = present * derivatives.T.reshape(-1, 3, self.n_functions)  # [slots, 3, functions]
+            z = graph.species[i]
+            energy = energy.at[z].add(present * values)
+            forces = forces.at[neighbors.index[i], :, z].add(-pulls).at[i, :, z].add(pulls.sum(axis=0))
+            virial = virial.at[:, :, z].add(jnp.einsum("sa,sbf->abf", vectors[i], pulls))
+            return (energy, forces, virial), None
+
+        start = (
+            jnp.zeros(shape, dtype),
+            jnp.zeros((graph.n_atoms, 3, *shape), dtype),
+            jnp.zeros((3, 3, *shape), dtype),
+        )
+        (energy, forces, virial), _ = jax.lax.scan(add_atom, start, jnp.arange(graph.n_atoms))
+        return DesignRows(
+            energy=energy.reshape(-1),
+            forces=forces.reshape(graph.n_atoms, 3, -1),
+            virial=virial.reshape(3, 3, -1),
+        )
+
+    def unflatten(self, vector: np.ndarray) -> Params:
+        """Parameters from the flat vector the solver works with."""
+        if np.size(vector) != self.n_parameters:
+            raise ConfigError(f"Wanted {self.n_parameters} coefficients, got {np.size(vector)}.")
+        return {"coefficients": np.asarray(vector).reshape(self.n_species, self.n_functions)}
+
+    def prior_scale(self) -> Float[np.ndarray, " parameters"]:
+        """Inverse prior standard deviation of each coefficient: 1 + sum over factors of n^p + l^p."""
+        space = self.descriptor.space
+        n, l = np.maximum(space.radial, 0), np.maximum(space.angular, 0)  # noqa: E741
+        scale = 1.0 + (n**self.smoothness + l**self.smoothness).sum(axis=1)
+        return np.tile(scale, self.n_species)
+
+
+def _in_chunks(function: jax.stages.Wrapped, inputs: tuple[Array, ...]) -> Array:
+    """Map over blocks of atoms on a CPU, where temporaries that fit in cache are worth more than large operations."""
+    n_atoms = inputs[0].shape[0]
+    if jax.default_backend() != "cpu" or n_atoms <= 2 * CPU_CHUNK:
+        return function(*inputs)
+    n_chunks = -(-n_atoms // CPU_CHUNK)
+    room = n_chunks * CPU_CHUNK - n_atoms
+
+    def cut(a: Array) -> Array:
+        a = jnp.pad(a, [(0, room)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+        return a.reshape(n_chunks, CPU_CHUNK, *a.shape[1:])
+
+    energies = jax.lax.map(lambda chunk: function(*chunk), tuple(cut(a) for a in inputs))
+    return energies.reshape(-1)[:n_atoms]
