@@ -1,0 +1,112 @@
+"""Data sets: files in extxyz and npz, the two shipped sets, named public sets, labelling and checks.
+
+Frames carry eV, Å, eV/Å and eV/Å^3 (stress positive under tension); other units are converted when a file is read.
+Nothing is downloaded, and neither ase nor tblite is imported, before a function needs it.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jorbit.core.errors import DataError
+from jorbit.core.registry import Registry
+from jorbit.core.structure import Frame
+
+if TYPE_CHECKING:
+    from jorbit.datasets.dataset import FrameDataset
+
+DATASETS = Registry(
+    "dataset",
+    {
+        "ethanol_gfn2": "jorbit.datasets.shipped:ethanol_gfn2",
+        "bn_gfn1": "jorbit.datasets.shipped:bn_gfn1",
+        "rmd17_aspirin": "jorbit.datasets.public:rmd17_aspirin",
+        "rmd17_benzene": "jorbit.datasets.public:rmd17_benzene",
+        "rmd17_ethanol": "jorbit.datasets.public:rmd17_ethanol",
+        "rmd17_malonaldehyde": "jorbit.datasets.public:rmd17_malonaldehyde",
+        "rmd17_naphthalene": "jorbit.datasets.public:rmd17_naphthalene",
+        "rmd17_uracil": "jorbit.datasets.public:rmd17_uracil",
+        "3bpa": "jorbit.datasets.public:3bpa",
+        "acac": "jorbit.datasets.public:acac",
+        "mlearn_cu": "jorbit.datasets.public:mlearn_cu",
+        "mlearn_ge": "jorbit.datasets.public:mlearn_ge",
+        "mlearn_li": "jorbit.datasets.public:mlearn_li",
+        "mlearn_mo": "jorbit.datasets.public:mlearn_mo",
+        "mlearn_ni": "jorbit.datasets.public:mlearn_ni",
+        "mlearn_si": "jorbit.datasets.public:mlearn_si",
+    },
+)
+
+_EXTXYZ = (".xyz", ".extxyz")
+_COMPRESSED = (".xz", ".gz", ".bz2")
+
+
+def load_dataset(name: str) -> "FrameDataset":
+    """A named data set, ready to use. Public sets come from JORBIT_DATA, the cache, or a checked download.
+
+    Raises:
+        ConfigError: there is no set of that name; says which one is close.
+        DataError: a public set that is neither on this machine nor downloadable; says what to do.
+
+    Example:
+        >>> load_dataset("ethanol_gfn2")[0].structure.n_atoms
+        9
+    """
+    return DATASETS.load(name)()
+
+
+def read(path: str | os.PathLike, **settings) -> list[Frame]:
+    """Frames of a file or of a named data set.
+
+    Args:
+        path: an extxyz file (.xyz, .extxyz, also with .xz, .gz or .bz2), an npz file, any other file that ASE reads
+            (.traj, .cif, .vasp, ...), or the name of a data set.
+        settings: passed on to `read_extxyz` (such as `energy_key`) or `read_npz` (such as `energy_unit`).
+
+    Returns:
+        The frames in the order of the file.
+
+    Raises:
+        DataError: no such file, an empty one, an unknown format, or contents that cannot be right.
+
+    Example:
+        >>> len(read("ethanol_gfn2"))
+        2000
+    """
+    file = Path(path)
+    if not file.exists():
+        return _read_named(str(path), settings)
+    if file.is_dir():
+        raise DataError(f"{file} is a folder: wanted a file with frames (.extxyz, .npz, ...).")
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty: wanted at least one frame. Was the copy or the calculation cut off?")
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in _EXTXYZ:
+        from jorbit.datasets.extxyz import read_extxyz
+
+        return read_extxyz(file, **settings)
+    if suffix == ".npz":
+        from jorbit.datasets.npz import read_npz
+
+        return read_npz(file, **settings)
+    from jorbit.datasets.other_formats import read_with_ase
+
+    return read_with_ase(file, **settings)
+
+
+def _read_named(name: str, settings: dict) -> list[Frame]:
+    if name in DATASETS:
+        if settings:
+            raise DataError(
+                f"The data set {name!r} knows its own keys and units; got {sorted(settings)}. Leave them out."
+            )
+        return list(load_dataset(name))
+    close = DATASETS.suggest(name)
+    hint = f" Did you mean the data set {close!r}?" if close else ""
+    raise DataError(
+        f"There is no file {name!r} (looked in {Path.cwd()}), and no data set of that name.{hint} "
+        f"Data sets: {', '.join(sorted(DATASETS))}."
+    )

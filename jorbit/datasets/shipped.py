@@ -1,0 +1,59 @@
+"""The two data sets inside the package; made by benchmarks/data/make_xtb.py, described in data/README.md."""
+
+import json
+from pathlib import Path
+
+from jorbit.core.errors import DataError
+from jorbit.datasets.dataset import FrameDataset
+from jorbit.datasets.npz import frames_from_arrays, load_arrays
+
+FOLDER = Path(__file__).parent / "data"
+
+
+def ethanol_gfn2() -> FrameDataset:
+    """Ethanol, GFN2-xTB: 2000 frames at 300, 600 and 1000 K with energies and forces.
+
+    Example:
+        >>> ethanol_gfn2()[0].info["temperature"] in (300.0, 600.0, 1000.0)
+        True
+    """
+    return _load("ethanol_gfn2", "Ethanol, 9 atoms, GFN2-xTB, Langevin dynamics at 300, 600 and 1000 K")
+
+
+def bn_gfn1() -> FrameDataset:
+    """Cubic boron nitride, 32 atoms, GFN1-xTB at the Gamma point: 300 frames with energies, forces and stress.
+
+    One supercell size, because energies of a Gamma-point method must not be mixed across supercells.
+
+    Example:
+        >>> bn_gfn1()[0].labels.stress.shape
+        (3, 3)
+    """
+    return _load(
+        "bn_gfn1",
+        "Cubic boron nitride, 32 atoms, periodic, GFN1-xTB at the Gamma point, Langevin dynamics at 300, 600 and "
+        "1000 K in strained cells",
+    )
+
+
+def _load(name: str, description: str) -> FrameDataset:
+    path = FOLDER / f"{name}.npz"
+    if not path.exists():
+        raise DataError(f"{path.name} is missing from the installed package. Install jorbit again.")
+    arrays = load_arrays(path)
+    frames = frames_from_arrays(arrays, energy_unit="eV", length_unit="angstrom", where=path.name)
+    for frame, trajectory, step in zip(frames, arrays["trajectories"], arrays["steps"], strict=True):
+        frame.info.update(trajectory=int(trajectory), step=int(step))
+    isolated = zip(arrays["isolated_numbers"].tolist(), arrays["isolated_energies"].tolist(), strict=True)
+    about = json.loads(str(arrays["about"]))
+    return FrameDataset(
+        name=name,
+        frames=tuple(frames),
+        description=description,
+        citation="Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652 (2019), doi:10.1021/acs.jctc.8b01176"
+        if about["method"] == "GFN2-xTB"
+        else "Grimme, Bannwarth, Shushkov, J. Chem. Theory Comput. 13, 1989 (2017), doi:10.1021/acs.jctc.7b00118",
+        licence="Apache-2.0, as jorbit",
+        source=f"{about['script']}, tblite {about['versions']['tblite']}, seed {about['recipe']['seed']}",
+        isolated_energies=dict(isolated),
+    )
