@@ -1,5 +1,6 @@
 """What flows between terms, and what a prediction holds."""
 
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -23,7 +24,8 @@ class AtomOutputs:
 
 @pytree
 class Prediction:
-    """Results for a (batch of) structure(s); padded like the graph they came from.
+    """Results for a (batch of) structure(s); padded like the graph they came from (numpy arrays once
+    they are unpadded).
 
     Attributes:
         energy: per structure, eV.
@@ -31,13 +33,16 @@ class Prediction:
         forces: -dE/dr, eV/Å.
         stress: (1/V) dE/dε, eV/Å^3, positive under tension; zero for structures without a full cell.
         charges: e, when a term predicts them.
+        energy_variance, forces_variance: predictive variances, eV^2 and (eV/Å)^2, when a model gives them.
     """
 
-    energy: Float[Array, " structures"]
-    energies: Float[Array, " atoms"]
-    forces: Float[Array, "atoms 3"]
-    stress: Float[Array, "structures 3 3"]
-    charges: Float[Array, " atoms"] | None = None
+    energy: Float[Array | np.ndarray, " structures"]
+    energies: Float[Array | np.ndarray, " atoms"]
+    forces: Float[Array | np.ndarray, "atoms 3"]
+    stress: Float[Array | np.ndarray, "structures 3 3"]
+    charges: Float[Array | np.ndarray, " atoms"] | None = None
+    energy_variance: Float[Array | np.ndarray, " structures"] | None = None
+    forces_variance: Float[Array | np.ndarray, "atoms 3"] | None = None
 
 
 @pytree

@@ -26,12 +26,13 @@ class Registry(Mapping[str, str]):
 
     def __init__(self, kind: str, table: dict[str, str]):
         self.kind = kind
+        self.group = f"jorbit.{kind}{'es' if kind.endswith('s') else 's'}"
         self._table = dict(table)
         self._with_plugins: dict[str, str] | None = None
 
     def _all(self) -> dict[str, str]:
         if self._with_plugins is None:
-            plugins = {e.name: e.value for e in importlib.metadata.entry_points(group=f"jorbit.{self.kind}s")}
+            plugins = {e.name: e.value for e in importlib.metadata.entry_points(group=self.group)}
             clash = sorted(set(plugins) & set(self._table))
             if clash:
                 raise ConfigError(f"An installed package redefines the {self.kind} {clash[0]!r}: rename or remove it.")

@@ -1,5 +1,6 @@
 """Structures of different sizes -> one padded Graph, in a few static shapes (capacities)."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -13,6 +14,8 @@ from jorbit.core.protocols import Capacity
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Labels, Structure
 from jorbit.graphs.neighbors import PairList, find_pairs
+
+PER_STRUCTURE = ("energy", "stress", "energy_variance")  # fields of a Prediction; the others are per atom
 
 
 def round_up(n: int) -> int:
@@ -189,15 +192,12 @@ def unbatch(prediction: Prediction, structures: Sequence[Structure]) -> list[Pre
     host = jax.tree.map(np.asarray, prediction)
     results, start = [], 0
     for k, s in enumerate(structures):
-        atoms = slice(start, start + s.n_atoms)
+        here, atoms = slice(k, k + 1), slice(start, start + s.n_atoms)
         start += s.n_atoms
-        results.append(
-            host.replace(
-                energy=host.energy[k : k + 1],
-                energies=host.energies[atoms],
-                forces=host.forces[atoms],
-                stress=host.stress[k : k + 1],
-                charges=None if host.charges is None else host.charges[atoms],
-            )
-        )
+        cut = {
+            field.name: value[here if field.name in PER_STRUCTURE else atoms]
+            for field in dataclasses.fields(host)
+            if (value := getattr(host, field.name)) is not None
+        }
+        results.append(host.replace(**cut))
     return results
