@@ -90,7 +90,7 @@ def pair_vectors(graph: Graph, neighbors: Neighbors) -> Float[Array, "atoms slot
 
 def apply_strain(graph: Graph, strain: Float[Array, "structures 3 3"]) -> Graph:
     """Deform each structure: every vector v becomes v @ (1 + strain), positions and cells alike."""
-    deformation = jnp.eye(3, dtype=strain.dtype) + strain
+    deformation = jnp.eye(3, dtype=strain.dtype)[None] + strain
     positions = jnp.einsum("ax,axy->ay", graph.positions, deformation[graph.owner])
     cell = jnp.einsum("sux,sxy->suy", graph.cell, deformation)
     return graph.replace(positions=positions, cell=cell)  # type: ignore[attr-defined]
