@@ -1,0 +1,25 @@
+"""Fitting: closed-form solves, reference energies, splits, metrics, configuration."""
+
+from jorbit.train.design import FitWeights
+from jorbit.train.fit import FitResult, default_potential, fit
+from jorbit.train.metrics import Metrics, evaluate
+from jorbit.train.report import FitPosterior, FitReport, PredictiveStd
+from jorbit.train.split import Split, by_config_type, random_split, stratified_split
+from jorbit.train.statistics import mean_energy_baseline
+
+__all__ = [
+    "FitPosterior",
+    "FitReport",
+    "FitResult",
+    "FitWeights",
+    "Metrics",
+    "PredictiveStd",
+    "Split",
+    "by_config_type",
+    "default_potential",
+    "evaluate",
+    "fit",
+    "mean_energy_baseline",
+    "random_split",
+    "stratified_split",
+]

@@ -1,0 +1,239 @@
+"""fit(): labelled frames in, a potential with parameters and their covariance out, by one linear solve."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jorbit.core.compilation import compilations
+from jorbit.core.errors import ConfigError, DataError
+from jorbit.core.protocols import Params
+from jorbit.core.species import SpeciesTable
+from jorbit.core.structure import Frame
+from jorbit.potential.potential import Potential
+from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.train.closed_form import TSQR, NormalEquations, Prior, solve
+from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
+from jorbit.train.metrics import evaluate
+from jorbit.train.progress import Progress, reporting
+from jorbit.train.report import FitPosterior, FitReport
+from jorbit.train.statistics import References
+from jorbit.train.statistics import reference_energies as find_reference_energies
+
+_SOLVERS = {"cholesky": NormalEquations, "qr": TSQR}
+_HELD_OUT = 0.1  # of the frames, to choose the ridge when prior="validation" comes without frames
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns: unpack it, or use the names."""
+
+    potential: Potential
+    params: Params
+    report: FitReport
+
+
+def fit(
+    frames: Sequence[Frame],
+    potential: Potential | None = None,
+    *,
+    prior: Prior = "bayes",
+    ridge: float | None = None,
+    solver: Literal["cholesky", "qr"] = "cholesky",
+    weights: FitWeights = FitWeights(),  # noqa: B008 (frozen)
+    reference_energies: str | Mapping[str | int, float] | None = None,
+    seed: int = 0,
+    progress: Progress = None,
+    validation: Sequence[Frame] | None = None,
+    fixed_params: Mapping[str, Any] | None = None,
+    keep_partial: bool = False,
+) -> FitResult:
+    """Fit all linear terms of a potential to energies, forces and stresses in closed form, in float64.
+
+    Minimises  sum_k w_k^2 (x_k.c - y_k)^2 + ridge |Gamma c|^2  where Gamma is each term's own `prior_scale()`. Rows are
+    streamed frame by frame, so memory grows with the square of the parameters and not with the data.
+
+    Args:
+        frames: labelled structures; missing kinds of labels are fine. Isolated atoms fix reference energies.
+        potential: sum of terms; a ReferenceEnergy and a LinearACE for the elements found when not given. Terms that are
+            not linear stay as they are and are subtracted from the labels.
+        prior: "bayes" finds ridge and noise by maximising the evidence; "ridge" uses `ridge`; "validation" takes the
+            ridge that predicts `validation` best (a seeded tenth of the frames when not given; then fitted too).
+        ridge: penalty, for prior="ridge".
+        solver: "cholesky" (normal equations, fast) or "qr" (slower, for ridges below 1e-14 of the largest diagonal).
+        weights: of energies, forces and stresses.
+        reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", or a
+            dictionary {symbol or atomic number: eV}. Fitted ones are refined together with everything else.
+        seed: of the held-out frames and of the parameters of terms that are not linear.
+        progress: None, True for a bar, or a function (stage, done, total).
+        validation: labelled frames for prior="validation".
+        fixed_params: name of a term that is not linear -> its parameters; initial ones when not given.
+        keep_partial: on Ctrl-C fit the frames seen so far instead of raising; the report says so.
+
+    Returns:
+        (potential, params, report); parameters are float64 numpy arrays or what the terms make of them.
+
+    Raises:
+        DataError: no frames, no labels, labels with NaN, too few rows.
+        UnknownSpeciesError: an element that the potential was not made for.
+        SingularSystemError: the labels do not determine the parameters; says what to raise.
+        ConfigError: options that contradict each other.
+
+    Example:
+        >>> potential, params, report = fit(frames[:200])
+        >>> print(report)
+
+    References:
+        van der Oord, Dusson, Csányi, Ortner, Mach. Learn.: Sci. Technol. 1, 015004 (2020), for linear fits of ACE.
+        MacKay, Neural Computation 4, 415 (1992), for the evidence.
+    """
+    frames = _checked(frames)
+    validation = None if validation is None else _checked(validation)
+    if solver not in _SOLVERS:
+        raise ConfigError(f"solver must be 'cholesky' or 'qr', got {solver!r}.")
+    if validation is not None and prior != "validation":
+        raise ConfigError(f"validation frames are used by prior='validation' only, and prior is {prior!r}.")
+    potential = default_potential(frames) if potential is None else potential
+    problem, training = _problem(
+        potential, frames, reference_energies, fixed_params, seed, use_compositions=weights.energy > 0
+    )
+    before = compilations()
+
+    held_out: list[Frame] = []
+    if prior == "validation" and validation is None:
+        held_out, training = _hold_out(training, seed)
+
+    with reporting(progress) as report:
+        started = time.perf_counter()
+        system = _SOLVERS[solver](problem.n_parameters)
+        counts, taken = gather(problem, training, system, weights, report, keep_partial=keep_partial)
+        check = None
+        if prior == "validation":
+            check = _SOLVERS[solver](problem.n_parameters)
+            more, _ = gather(problem, validation or held_out, check, weights, report, "validation")
+        seconds = {"design": time.perf_counter() - started}
+
+        report("solve", 0, 1)
+        started = time.perf_counter()
+        solution = solve(system, problem.prior_scale(), prior=prior, ridge=ridge, validation=check)
+        notes = [solution.note] if solution.note else []
+        if held_out and check is not None:
+            system.merge(check)
+            counts = {kind: n + more[kind] for kind, n in counts.items()}
+            solution = solve(system, problem.prior_scale(), prior="ridge", ridge=solution.ridge)
+        seconds["solve"] = time.perf_counter() - started
+        report("solve", 1, 1)
+
+        params = problem.params(solution.coefficients)
+        used = training[:taken] + held_out
+        started = time.perf_counter()
+        errors = evaluate(potential, params, used, report)
+        seconds["evaluate"] = time.perf_counter() - started
+
+    interrupted = taken < len(training)
+    if interrupted:
+        notes.append(f"Interrupted: fitted to the first {taken} of {len(training)} frames.")
+    after = compilations()
+    summary = FitReport(
+        n_frames=len(used),
+        n_rows=counts,
+        n_parameters=problem.n_parameters,
+        effective_parameters=solution.effective_parameters,
+        ridge=solution.ridge,
+        noise=solution.noise,
+        log_evidence=solution.log_evidence,
+        prior=prior,
+        solver=solver,
+        weights=weights,
+        seed=seed,
+        reference_energies=_energies_by_name(problem, solution.coefficients),
+        training=errors,
+        seconds=seconds,
+        compilations={name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)},
+        interrupted=interrupted,
+        notes=tuple(notes),
+        posterior=FitPosterior(problem, solution.posterior),
+    )
+    return FitResult(potential, params, summary)
+
+
+def default_potential(frames: Sequence[Frame]) -> Potential:
+    """ReferenceEnergy + LinearACE with default options, for the elements (and orbits) found in the frames."""
+    from jorbit.models.linear_ace import LinearACE
+
+    species = SpeciesTable.from_structures(f.structure for f in frames)
+    terms = (ReferenceEnergy(n_species=len(species)), LinearACE(n_species=len(species)))
+    return Potential(terms=terms, species=species)
+
+
+def _checked(frames: Sequence[Frame]) -> list[Frame]:
+    frames = list(frames)
+    if not frames:
+        raise DataError("There are no frames to fit. Is the data file empty, or the limit 0?")
+    for k, frame in enumerate(frames):
+        if not isinstance(frame, Frame):
+            raise DataError(f"Wanted Frames (jorbit.read gives them), got {type(frame).__name__} at index {k}.")
+    return frames
+
+
+def _problem(
+    potential: Potential,
+    frames: list[Frame],
+    given: str | Mapping[str | int, float] | None,
+    fixed_params: Mapping[str, Any] | None,
+    seed: int,
+    *,
+    use_compositions: bool,
+) -> tuple[LinearProblem, list[Frame]]:
+    """The columns of the fit, and the frames that are rows of it (all but the isolated atoms used as references)."""
+    n_references = sum(isinstance(t, ReferenceEnergy) for t in potential.terms)
+    if n_references > 1 or (n_references == 0 and given is not None):
+        raise ConfigError(
+            f"reference_energies={given!r} belong to one ReferenceEnergy term, but the potential has {n_references}. "
+            "Put ReferenceEnergy(n_species=...) into its terms once."
+        )
+    species = potential.species
+    if n_references:
+        references = find_reference_energies(frames, species, given, use_compositions=use_compositions)
+    else:
+        references = References(np.zeros(len(species)), np.zeros((len(species), 0)), frozenset())
+    if not any(is_linear(t) for t in potential.terms):
+        raise ConfigError(
+            f"None of the terms {', '.join(potential.names)} is linear in its parameters: nothing to solve."
+        )
+    training = [f for k, f in enumerate(frames) if k not in references.isolated]
+    if not training:
+        raise DataError("All frames are isolated atoms: add molecules or crystals with labels.")
+    return LinearProblem(potential, references, _fixed_params(potential, training, fixed_params, seed)), training
+
+
+def _fixed_params(
+    potential: Potential, frames: list[Frame], given: Mapping[str, Any] | None, seed: int
+) -> dict[str, Any]:
+    given = dict(given or {})
+    names = [n for n, t in zip(potential.names, potential.terms, strict=True) if not is_linear(t)]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ConfigError(f"fixed_params names {unknown}, but the terms that are not linear are {names}.")
+    if not names or set(given) == set(names):
+        return given
+    with jax.enable_x64(True):
+        graph = potential.graph(frames[0].structure, dtype=jnp.float64)
+        initial = potential.init(jax.random.key(seed), graph)
+    return {n: given.get(n, initial[n]) for n in names}
+
+
+def _hold_out(frames: list[Frame], seed: int) -> tuple[list[Frame], list[Frame]]:
+    if len(frames) < 2:
+        raise DataError("prior='validation' needs at least two frames, or validation frames of their own.")
+    order = np.random.default_rng(seed).permutation(len(frames))
+    n = max(1, round(_HELD_OUT * len(frames)))
+    return [frames[k] for k in order[:n]], [frames[k] for k in order[n:]]
+
+
+def _energies_by_name(problem: LinearProblem, coefficients: np.ndarray) -> dict[str, float]:
+    free = coefficients[problem.n_parameters - problem.n_free_references :]
+    energies = problem.references.energies + problem.references.directions @ free
+    return {name: float(e) for name, e in zip(problem.potential.species.names, energies, strict=True)}

@@ -1,0 +1,215 @@
+"""How far a potential is from reference data: energies, forces and stresses of many frames."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jorbit.core.errors import DataError
+from jorbit.core.protocols import Params
+from jorbit.core.species import SYMBOLS
+from jorbit.core.structure import Frame
+from jorbit.graphs.batching import build_graph, unbatch
+from jorbit.potential.potential import Potential
+from jorbit.potential.predict import predict
+from jorbit.train.buckets import batches
+from jorbit.train.progress import Progress, reporting
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # the six independent components of a stress
+
+
+def _mae(error: np.ndarray) -> float | None:
+    return float(np.abs(error).mean()) if error.size else None
+
+
+def _rmse(error: np.ndarray) -> float | None:
+    return float(np.sqrt((error**2).mean())) if error.size else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Metrics:
+    """Errors over labelled frames, with the arrays they come from. Absent or zero-weight labels count nowhere.
+
+    Attributes:
+        n_frames, n_atoms: everything that was evaluated.
+        energy_frames: indices of the frames with an energy.
+        energy_reference, energy_predicted: their energies, eV.
+        energy_atoms: their numbers of atoms.
+        force_numbers: atomic number of each atom with a force.
+        force_reference, force_predicted: eV/Å.
+        stress_frames: indices of the frames with a stress and a volume.
+        stress_reference, stress_predicted: eV/Å^3, positive under tension.
+    """
+
+    n_frames: int
+    n_atoms: int
+    energy_frames: Int[np.ndarray, " energies"]
+    energy_reference: Float[np.ndarray, " energies"]
+    energy_predicted: Float[np.ndarray, " energies"]
+    energy_atoms: Int[np.ndarray, " energies"]
+    force_numbers: Int[np.ndarray, " forces"]
+    force_reference: Float[np.ndarray, "forces 3"]
+    force_predicted: Float[np.ndarray, "forces 3"]
+    stress_frames: Int[np.ndarray, " stresses"]
+    stress_reference: Float[np.ndarray, "stresses 3 3"]
+    stress_predicted: Float[np.ndarray, "stresses 3 3"]
+
+    @property
+    def _energy_error(self) -> np.ndarray:
+        return self.energy_predicted - self.energy_reference
+
+    @property
+    def _force_error(self) -> np.ndarray:
+        return self.force_predicted - self.force_reference
+
+    @property
+    def _stress_error(self) -> np.ndarray:
+        error = self.stress_predicted - self.stress_reference
+        return np.stack([error[:, a, b] for a, b in VOIGT], axis=1)
+
+    @property
+    def energy_mae(self) -> float | None:
+        """eV per structure; None without energies."""
+        return _mae(self._energy_error)
+
+    @property
+    def energy_rmse(self) -> float | None:
+        """eV per structure."""
+        return _rmse(self._energy_error)
+
+    @property
+    def energy_mae_per_atom(self) -> float | None:
+        """eV/atom: mean over frames of |error| / atoms."""
+        return _mae(self._energy_error / self.energy_atoms)
+
+    @property
+    def energy_rmse_per_atom(self) -> float | None:
+        """eV/atom."""
+        return _rmse(self._energy_error / self.energy_atoms)
+
+    @property
+    def force_mae(self) -> float | None:
+        """eV/Å, mean over Cartesian components; None without forces."""
+        return _mae(self._force_error)
+
+    @property
+    def force_rmse(self) -> float | None:
+        """eV/Å, over Cartesian components."""
+        return _rmse(self._force_error)
+
+    @property
+    def stress_mae(self) -> float | None:
+        """eV/Å^3, mean over the six independent components; None without stresses."""
+        return _mae(self._stress_error)
+
+    @property
+    def stress_rmse(self) -> float | None:
+        """eV/Å^3, over the six independent components."""
+        return _rmse(self._stress_error)
+
+    def force_errors_by_element(self) -> dict[str, dict[str, float | int]]:
+        """Element -> its number of atoms and its force MAE and RMSE, eV/Å."""
+        result: dict[str, dict[str, float | int]] = {}
+        for z in sorted({int(n) for n in self.force_numbers}):
+            error = self._force_error[self.force_numbers == z]
+            result[SYMBOLS[z]] = {
+                "n_atoms": len(error),
+                "force_mae": float(np.abs(error).mean()),
+                "force_rmse": float(np.sqrt((error**2).mean())),
+            }
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, without the arrays; null where there were no labels."""
+        names = ("n_frames", "n_atoms")
+        kinds = ("energy_mae", "energy_rmse", "energy_mae_per_atom", "energy_rmse_per_atom")
+        kinds += ("force_mae", "force_rmse", "stress_mae", "stress_rmse")
+        result = {name: getattr(self, name) for name in names + kinds}
+        return result | {"forces_by_element": self.force_errors_by_element()}
+
+    def __str__(self) -> str:
+        parts = [f"{self.n_frames} frames"]
+        if self.energy_mae_per_atom is not None:
+            parts.append(f"energy MAE {1e3 * self.energy_mae_per_atom:.3f} meV/atom")
+        if self.force_mae is not None:
+            parts.append(f"force MAE {1e3 * self.force_mae:.2f} meV/Å")
+        if self.stress_mae is not None:
+            parts.append(f"stress MAE {1e3 * self.stress_mae:.3f} meV/Å^3")
+        return ", ".join(parts)
+
+
+def evaluate(
+    potential: Potential,
+    params: Params,
+    frames: Sequence[Frame],
+    progress: Progress = None,
+    *,
+    batch_atoms: int = 512,
+) -> Metrics:
+    """Predict every frame in float64 and compare with its labels.
+
+    Args:
+        potential, params: what is measured.
+        frames: labelled structures of any sizes; batched, one compilation per bucket of sizes.
+        progress: None, True for a bar, or a function (stage, done, total).
+        batch_atoms: about how many atoms are evaluated at once; memory grows with it.
+
+    Raises:
+        DataError: no frames.
+        UnknownSpeciesError: an element the potential does not know.
+
+    Example:
+        >>> from jorbit.train.statistics import mean_energy_baseline
+        >>> metrics = evaluate(*mean_energy_baseline(frames), frames)
+    """
+    frames = list(frames)
+    if not frames:
+        raise DataError("There are no frames to evaluate. Is the data file empty, or the limit 0?")
+    structures = [f.structure for f in frames]
+    energy: dict[int, float] = {}
+    forces: dict[int, np.ndarray] = {}
+    stress: dict[int, np.ndarray] = {}
+    with reporting(progress) as report, jax.enable_x64(True):
+        done = 0
+        for indices, capacity in batches(structures, potential.cutoffs, batch_atoms):
+            batch = [structures[k] for k in indices]
+            graph = build_graph(batch, potential.species, potential.cutoffs, capacity=capacity, dtype=jnp.float64)
+            for k, result in zip(indices, unbatch(predict(potential, params, graph), batch), strict=True):
+                energy[k] = float(result.energy[0])
+                forces[k], stress[k] = np.asarray(result.forces), np.asarray(result.stress[0])
+            done += len(indices)
+            report("evaluate", done, len(frames))
+    return _compare(frames, energy, forces, stress)
+
+
+def _compare(
+    frames: list[Frame], energy: dict[int, float], forces: dict[int, np.ndarray], stress: dict[int, np.ndarray]
+) -> Metrics:
+    labels = [f.labels for f in frames]
+    with_energy = [k for k, x in enumerate(labels) if x.energy is not None and x.energy_weight]
+    with_forces = [k for k, x in enumerate(labels) if x.forces is not None and x.forces_weight]
+    with_stress = [
+        k for k, x in enumerate(labels) if x.stress is not None and x.stress_weight and frames[k].structure.volume > 0
+    ]
+
+    def rows(arrays: list[Any], *shape: int) -> np.ndarray:
+        return np.concatenate([np.zeros((0, *shape)), *(np.asarray(a, float).reshape(-1, *shape) for a in arrays)])
+
+    return Metrics(
+        n_frames=len(frames),
+        n_atoms=sum(f.structure.n_atoms for f in frames),
+        energy_frames=np.array(with_energy, dtype=int),
+        energy_reference=rows([labels[k].energy for k in with_energy]),
+        energy_predicted=rows([energy[k] for k in with_energy]),
+        energy_atoms=np.array([frames[k].structure.n_atoms for k in with_energy], dtype=int),
+        force_numbers=rows([frames[k].structure.numbers for k in with_forces]).astype(int),
+        force_reference=rows([labels[k].forces for k in with_forces], 3),
+        force_predicted=rows([forces[k] for k in with_forces], 3),
+        stress_frames=np.array(with_stress, dtype=int),
+        stress_reference=rows([labels[k].stress for k in with_stress], 3, 3),
+        stress_predicted=rows([stress[k] for k in with_stress], 3, 3),
+    )

@@ -1,0 +1,85 @@
+"""Training, validation and test sets: seeded, disjoint, and the same on every machine."""
+
+import collections
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jorbit.core.errors import DataError
+from jorbit.core.structure import Frame
+
+Size = int | float | None
+
+
+class Split(NamedTuple):
+    """Disjoint lists of frames."""
+
+    train: list[Frame]
+    valid: list[Frame]
+    test: list[Frame]
+
+
+def _count(size: Size, total: int, name: str) -> int:
+    if size is None:
+        return 0
+    if isinstance(size, bool) or size < 0 or (isinstance(size, float) and size > 1):
+        raise DataError(f"The size {name}={size!r} must be a number of frames, or a fraction between 0.0 and 1.0.")
+    return round(size * total) if isinstance(size, float) else int(size)
+
+
+def random_split(
+    frames: Sequence[Frame], *, train: Size = None, valid: Size = None, test: Size = None, seed: int = 0
+) -> Split:
+    """Shuffle with a seed and cut.
+
+    Args:
+        frames: what to split; not changed.
+        train, valid, test: numbers of frames (int) or fractions of all (float). `train=None` takes what the others
+            leave; `valid=None` and `test=None` are empty.
+        seed: of the shuffle.
+
+    Raises:
+        DataError: more frames wanted than there are.
+
+    Example:
+        >>> [len(part) for part in random_split(list_of_ten, train=6, test=0.2)]
+        [6, 0, 2]
+    """
+    total = len(frames)
+    n_valid, n_test = _count(valid, total, "valid"), _count(test, total, "test")
+    n_train = max(total - n_valid - n_test, 0) if train is None else _count(train, total, "train")
+    if n_train + n_valid + n_test > total:
+        raise DataError(
+            f"Wanted {n_train} training + {n_valid} validation + {n_test} test frames, but there are {total}. "
+            "Ask for fewer, or give more data."
+        )
+    order = np.random.default_rng(seed).permutation(total)
+    cuts = np.split(order, np.cumsum([n_train, n_valid, n_test]))[:3]
+    return Split(*([frames[k] for k in part] for part in cuts))
+
+
+def by_config_type(frames: Sequence[Frame], key: str = "config_type") -> dict[str, list[Frame]]:
+    """Frames grouped by what their file said they are, in the order of first appearance; "" where it said nothing."""
+    groups: dict[str, list[Frame]] = collections.defaultdict(list)
+    for frame in frames:
+        groups[str(frame.info.get(key, ""))].append(frame)
+    return dict(groups)
+
+
+def stratified_split(
+    frames: Sequence[Frame],
+    *,
+    train: float | None = None,
+    valid: float | None = None,
+    test: float | None = None,
+    seed: int = 0,
+    key: str = "config_type",
+) -> Split:
+    """`random_split` within each config_type, by fractions, so that every kind is in every part in proportion."""
+    result = Split([], [], [])
+    for group in by_config_type(frames, key).values():
+        part = random_split(group, train=train, valid=valid, test=test, seed=seed)
+        for whole, piece in zip(result, part, strict=True):
+            whole.extend(piece)
+    return result

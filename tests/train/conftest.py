@@ -1,0 +1,20 @@
+"""The toy terms of these tests are registered while they run, as a plug-in's would be."""
+
+import pathlib
+import sys
+
+import pytest
+
+from jorbit.models import MODELS
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="package")
+def toy_terms():
+    """Known to the registry while these tests run."""
+    added = {"toy_pair": "toy_pair:ToyPair", "fixed_spring": "toy_pair:FixedSpring"}
+    MODELS._all().update(added)
+    yield
+    for name in added:
+        del MODELS._all()[name]
