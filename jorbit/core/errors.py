@@ -31,3 +31,7 @@ class ModelFileError(JorbitError):
 
 class ConfigError(JorbitError):
     """A configuration with an unknown key or a value of the wrong kind."""
+
+
+class SimulationError(JorbitError):
+    """A simulation that cannot go on: energies or positions are no longer finite."""

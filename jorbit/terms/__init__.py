@@ -2,4 +2,10 @@
 
 from jorbit.core.registry import Registry
 
-TERMS = Registry("term", {"reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy"})
+TERMS = Registry(
+    "term",
+    {
+        "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",
+        "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
+    },
+)

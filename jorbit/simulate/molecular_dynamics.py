@@ -1,0 +1,301 @@
+"""run(): molecular dynamics with jax-md's integrators, compiled in blocks, watched for overflow and NaN."""
+
+import contextlib
+import dataclasses
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase.data
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jorbit.core.compilation import compilations, counted_jit
+from jorbit.core.errors import CapacityError, ConfigError, SimulationError, StructureError
+from jorbit.core.protocols import Params
+from jorbit.core.structure import Structure
+from jorbit.core.units import BOLTZMANN, FS
+from jorbit.potential.potential import Potential
+from jorbit.simulate import observables
+from jorbit.simulate.jax_md import NeighborList, functions_for
+from jorbit.simulate.trajectory import TrajectoryWriter
+
+INTEGRATORS = ("nve", "nvt_langevin", "nvt_nose_hoover")
+_MOST_ATTEMPTS = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SimulationResult:
+    """What a run leaves behind. One record per `record_every` steps, the start included.
+
+    Attributes:
+        times: fs.
+        potential_energies, kinetic_energies: eV.
+        temperatures: K.
+        structure: the last configuration; atoms are not wrapped into the cell.
+        velocities: of the last configuration, Å/fs.
+        drift, drift_error: slope of the total energy and its standard error, meV/atom/ps.
+        n_steps: steps made.
+        n_compilations: how often the block of steps was compiled.
+        n_reallocations: how often a block was thrown away because a neighbour list had become too small.
+        seconds: wall clock, compilation included.
+    """
+
+    times: Float[np.ndarray, " records"]
+    potential_energies: Float[np.ndarray, " records"]
+    kinetic_energies: Float[np.ndarray, " records"]
+    temperatures: Float[np.ndarray, " records"]
+    structure: Structure
+    velocities: Float[np.ndarray, "atoms 3"]
+    drift: float
+    drift_error: float
+    n_steps: int
+    n_compilations: int
+    n_reallocations: int
+    seconds: float
+
+    @property
+    def total_energies(self) -> Float[np.ndarray, " records"]:
+        """Potential + kinetic energy, eV."""
+        return self.potential_energies + self.kinetic_energies
+
+
+def run(
+    potential: Potential,
+    params: Params,
+    structure: Structure,
+    *,
+    integrator: str | Callable = "nve",
+    n_steps: int = 1000,
+    timestep: float = 0.5,
+    temperature: float = 300.0,
+    friction: float = 0.01,
+    damping_time: float = 100.0,
+    record_every: int = 10,
+    block_size: int = 100,
+    trajectory: str | Path | None = None,
+    velocities: Any = None,
+    masses: Any = None,
+    seed: int = 0,
+    skin: float = 0.5,
+    capacity_multiplier: float = 1.25,
+    dtype: str = "float64",
+    progress: bool = True,
+) -> SimulationResult:
+    """Molecular dynamics of one structure.
+
+    Blocks of steps are compiled and run on the device. A block in which a neighbour list overflowed is thrown away and
+    done again with more room. Ctrl-C leaves a trajectory that holds every block finished until then.
+
+    Args:
+        potential: sum of terms.
+        params: its parameters.
+        structure: start.
+        integrator: one of `INTEGRATORS`, or a function of jax-md's kind:
+            `integrator(energy_fn, shift_fn, dt)` or `integrator(energy_fn, shift_fn, dt, kT)` -> (init_fn, apply_fn).
+        n_steps: how many.
+        timestep: fs.
+        temperature: of the thermostat, and of the random velocities at the start, K.
+        friction: of Langevin dynamics, 1/fs.
+        damping_time: period of the Nosé-Hoover chain, fs.
+        record_every: steps between two records (and frames of the trajectory).
+        block_size: steps per compiled block, rounded to a multiple of `record_every`.
+        trajectory: extxyz file for positions, momenta, forces, energies and times.
+        velocities: [atoms, 3] at the start, Å/fs; random of `temperature` when not given.
+        masses: [atoms], amu; those of the elements when not given.
+        seed: of the random velocities and of Langevin noise.
+        skin: of the neighbour list, Å.
+        capacity_multiplier: how much larger arrays are than the start needs.
+        dtype: "float64" or "float32". Energies drift in float32.
+        progress: show a progress bar.
+
+    Returns:
+        Energies, temperatures, drift, and the last configuration.
+
+    Raises:
+        SimulationError: energies or positions are no longer finite.
+        StructureError, UnknownSpeciesError: a start that makes no sense or is not known to the potential.
+        ConfigError: an unknown integrator, or numbers of steps that are not positive.
+        DataError: the trajectory cannot be written.
+
+    Example:
+        >>> from jorbit.core.species import SpeciesTable
+        >>> from jorbit.terms.lennard_jones import LennardJones
+        >>> argon = Potential(terms=(LennardJones(),), species=SpeciesTable.from_numbers([18]))
+        >>> pair = Structure(positions=np.array([[0.0, 0, 0], [3.9, 0, 0]]), numbers=np.array([18, 18]))
+        >>> run(argon, {"lennard_jones": {}}, pair, n_steps=20, temperature=10.0, progress=False).n_steps
+        20
+    """
+    started = time.perf_counter()
+    if n_steps < 1 or record_every < 1 or block_size < 1 or not timestep > 0 or not temperature >= 0:
+        raise ConfigError(
+            "Wanted n_steps, record_every, block_size >= 1, timestep > 0 fs and temperature >= 0 K, got "
+            f"{n_steps}, {record_every}, {block_size}, {timestep} and {temperature}."
+        )
+    structure.check()
+    if velocities is not None and np.shape(velocities) != (structure.n_atoms, 3):
+        raise StructureError(f"Wanted velocities [{structure.n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
+    with _precision(dtype), TrajectoryWriter(trajectory, structure) as writer:
+        neighbor_fn, energy_fn = functions_for(
+            potential, params, structure, skin=skin, capacity_multiplier=capacity_multiplier
+        )
+        masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
+        mass = jnp.asarray(masses, dtype)[:, None]
+
+        def fresh_energy(position: Array, neighbor: NeighborList, **kwargs: Any) -> Array:
+            # Integrators move atoms before they ask for forces: look at the list again, so that none is missed.
+            return energy_fn(position, neighbor=neighbor.update(position), **kwargs)
+
+        kT = BOLTZMANN * temperature
+        make = _integrator(integrator, friction, damping_time)
+        init_fn, apply_fn = make(fresh_energy, lambda r, dr, **_: r + dr, timestep * FS, kT)
+        block = counted_jit(_block(apply_fn, energy_fn, mass), "simulate_block")
+        compiled_before = compilations().get("simulate_block", 0)
+
+        position = jnp.asarray(structure.positions, dtype)
+        neighbors = neighbor_fn.allocate(position)
+        momenta = None if velocities is None else jnp.asarray(np.asarray(velocities) * masses[:, None] / FS, dtype)
+        key = jax.random.key(seed)
+        state = init_fn(key, position, mass=mass, kT=kT, neighbor=neighbors, momenta=momenta)
+
+        done, n_reallocations, attempts = 0, 0, 0
+        records: list[dict[str, np.ndarray]] = []
+        plan = _record_plan(n_steps, record_every, block_size)
+        with _progress_bar(progress) as bar:
+            task = bar.add_task("MD", total=n_steps)
+            k = 0
+            while k < len(plan):
+                new_state, new_neighbors, observed = block(state, neighbors, jnp.asarray(plan[k]))
+                host = jax.device_get((observed, new_neighbors.did_buffer_overflow))
+                if host[1]:
+                    attempts, n_reallocations = attempts + 1, n_reallocations + 1
+                    if attempts > _MOST_ATTEMPTS:
+                        raise CapacityError(
+                            f"Neighbour lists overflowed {attempts} times in a row after step {done}: atoms draw "
+                            "together without end. The potential was probably never fitted to such distances."
+                        )
+                    neighbor_fn = dataclasses.replace(neighbor_fn, headroom=neighbor_fn.headroom * 1.3)
+                    neighbors = neighbor_fn.allocate(state.position)
+                    continue
+                used = np.concatenate([[done == 0], plan[k][1:] > 0]) if k == 0 else plan[k] > 0
+                at = done + np.cumsum(plan[k])[used]
+                frames = {name: np.asarray(values)[used] for name, values in host[0].items()}
+                frames["times"] = at * timestep
+                _require_finite(frames, at)
+                writer.append(
+                    frames["times"], frames["positions"], frames["momenta"], frames["forces"], frames["potential"]
+                )
+                records.append({n: frames[n] for n in ("times", "potential", "kinetic", "temperature")})
+                state, neighbors = new_state, new_neighbors
+                done, attempts, k = done + int(plan[k].sum()), 0, k + 1
+                bar.update(task, completed=done)
+        series = {n: np.concatenate([r[n] for r in records]).astype(np.float64) for n in records[0]}
+        last, momentum = np.asarray(state.position, np.float64), np.asarray(state.momentum, np.float64)
+    slope, error = observables.energy_drift(series["times"], series["potential"] + series["kinetic"], structure.n_atoms)
+    return SimulationResult(
+        times=series["times"],
+        potential_energies=series["potential"],
+        kinetic_energies=series["kinetic"],
+        temperatures=series["temperature"],
+        structure=dataclasses.replace(structure, positions=last),
+        velocities=momentum / masses[:, None] * FS,
+        drift=slope,
+        drift_error=error,
+        n_steps=done,
+        n_compilations=compilations().get("simulate_block", 0) - compiled_before,
+        n_reallocations=n_reallocations,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _integrator(integrator: str | Callable, friction: float, damping_time: float) -> Callable:
+    """A function (energy_fn, shift_fn, dt, kT) -> (init_fn, apply_fn)."""
+    from jax_md import simulate
+
+    if callable(integrator):
+        takes_temperature = "kT" in inspect.signature(integrator).parameters
+        return integrator if takes_temperature else lambda e, s, dt, kT: integrator(e, s, dt)
+    if integrator == "nve":
+        return lambda e, s, dt, kT: simulate.nve(e, s, dt)
+    if integrator == "nvt_langevin":
+        return lambda e, s, dt, kT: simulate.nvt_langevin(e, s, dt, kT, gamma=friction / FS)
+    if integrator == "nvt_nose_hoover":
+        return lambda e, s, dt, kT: simulate.nvt_nose_hoover(e, s, dt, kT, tau=damping_time * FS)
+    raise ConfigError(f"There is no integrator called {integrator!r}. Known: {', '.join(INTEGRATORS)}, or a function.")
+
+
+def _block(apply_fn: Callable, energy_fn: Callable, mass: Array) -> Callable:
+    """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches."""
+
+    def step(_: Any, carry: tuple[Any, NeighborList]) -> tuple[Any, NeighborList]:
+        state, neighbors = carry
+        state = apply_fn(state, neighbor=neighbors)
+        return state, neighbors.update(state.position)
+
+    def stretch(carry: tuple[Any, NeighborList], n: Array) -> tuple[tuple[Any, NeighborList], dict[str, Array]]:
+        state, neighbors = carry = jax.lax.fori_loop(0, n, step, carry)
+        observed = {
+            "positions": state.position,
+            "momenta": state.momentum,
+            "forces": state.force,
+            "potential": energy_fn(state.position, neighbor=neighbors),
+            "kinetic": observables.kinetic_energy(state.momentum, mass),
+            "temperature": observables.temperature(state.momentum, mass),
+        }
+        return carry, observed
+
+    def block(state: Any, neighbors: NeighborList, plan: Array) -> tuple[Any, NeighborList, dict[str, Array]]:
+        (state, neighbors), observed = jax.lax.scan(stretch, (state, neighbors), plan)
+        return state, neighbors, observed
+
+    return block
+
+
+def _record_plan(n_steps: int, record_every: int, block_size: int) -> np.ndarray:
+    """Steps before each record, [blocks, records]; the first is 0 (the start), zeros fill up the last block."""
+    stretches = [0] + [record_every] * (n_steps // record_every)
+    if n_steps % record_every:
+        stretches.append(n_steps % record_every)
+    per_block = min(max(1, round(block_size / record_every)), len(stretches))
+    n_blocks = -(-len(stretches) // per_block)
+    plan = np.zeros(n_blocks * per_block, np.int32)
+    plan[: len(stretches)] = stretches
+    return plan.reshape(n_blocks, per_block)
+
+
+def _require_finite(frames: dict[str, np.ndarray], steps: np.ndarray) -> None:
+    finite = np.isfinite(frames["potential"]) & np.isfinite(frames["kinetic"])
+    finite &= np.isfinite(frames["positions"]).all(axis=(1, 2)) & np.isfinite(frames["forces"]).all(axis=(1, 2))
+    if finite.all():
+        return
+    good = frames["temperature"][finite]
+    raise SimulationError(
+        f"Energies or positions are no longer finite at step {steps[~finite][0]}"
+        + (f" (temperature before: {good[-1]:.4g} K)" if len(good) else "")
+        + ". Use a shorter timestep, relax the start first, or fit the potential to configurations like these. The "
+        "trajectory holds the blocks before."
+    )
+
+
+def _precision(dtype: str) -> contextlib.AbstractContextManager:
+    if dtype not in ("float64", "float32"):
+        raise ConfigError(f'Wanted dtype "float64" or "float32", got {dtype!r}.')
+    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
+
+
+def _progress_bar(show: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not show,
+    )

@@ -1,0 +1,78 @@
+"""Trajectories as extended xyz files, whole frames only, so that an interrupted run leaves a readable file."""
+
+import io
+from pathlib import Path
+from types import TracebackType
+
+import ase.io
+import numpy as np
+from jaxtyping import Float
+
+from jorbit.core.errors import DataError
+from jorbit.core.structure import Labels, Structure
+from jorbit.graphs.ase_atoms import to_ase
+
+
+class TrajectoryWriter:
+    """Appends blocks of frames to an extxyz file; a context manager.
+
+    Args:
+        path: the file; an old one is replaced. None writes nothing.
+        structure: numbers, cell and periodicity of every frame.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path | None, structure: Structure):
+        self.structure = structure
+        self.n_frames = 0
+        self._file = None
+        if path is not None:
+            try:
+                self._file = open(path, "w", encoding="utf-8")
+            except OSError as error:
+                raise DataError(
+                    f"The trajectory {path} cannot be written: {error.strerror}. Choose a folder that exists and is "
+                    "yours to write to."
+                ) from error
+
+    def append(
+        self,
+        times: Float[np.ndarray, " frames"],
+        positions: Float[np.ndarray, "frames atoms 3"],
+        momenta: Float[np.ndarray, "frames atoms 3"],
+        forces: Float[np.ndarray, "frames atoms 3"],
+        energies: Float[np.ndarray, " frames"],
+    ) -> None:
+        """Write one block of frames: fs, Å, sqrt(amu eV), eV/Å, eV."""
+        if self._file is None or len(times) == 0:
+            return
+        frames = []
+        for time, r, p, f, energy in zip(times, positions, momenta, forces, energies, strict=True):
+            structure = Structure(
+                positions=np.asarray(r, np.float64),
+                numbers=self.structure.numbers,
+                cell=self.structure.cell,
+                pbc=self.structure.pbc,
+                charge=self.structure.charge,
+                orbits=self.structure.orbits,
+            )
+            atoms = to_ase(structure, Labels(energy=float(energy), forces=np.asarray(f, np.float64)))
+            atoms.set_momenta(p)  # ASE's unit of momentum is ours
+            atoms.info["time_fs"] = round(float(time), 9)
+            frames.append(atoms)
+        text = io.StringIO()
+        ase.io.write(text, frames, format="extxyz")
+        self._file.write(text.getvalue())  # one call per block: an interrupt falls between blocks
+        self._file.flush()
+        self.n_frames += len(frames)
+
+    def __enter__(self) -> "TrajectoryWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
