@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Float
 
 from jorbit.core.errors import CapacityError, ConfigError, MissingInputError, StructureError, UnknownSpeciesError
@@ -101,7 +102,7 @@ class NeighborFunctions:
         Raises:
             StructureError: wrong shape, NaN, or a box that makes no sense.
         """
-        if isinstance(position, jax.core.Tracer):
+        if isinstance(position, Tracer):
             raise ConfigError("neighbor_fn.allocate decides array sizes and cannot be compiled: call it outside jit.")
         box = kwargs.get("box")
         cell = self.cell if box is None else np.asarray(rows_from_box(box), dtype=np.float64)
@@ -202,7 +203,7 @@ class EnergyFunction:
                     f"{self.potential.cutoffs}. Use the neighbor_fn that came with this energy_fn."
                 )
             return neighbor.lists, ~neighbor.lists.overflow
-        index = getattr(neighbor, "idx", None)
+        index: Any = getattr(neighbor, "idx", None)
         if getattr(index, "shape", (0,))[0] == len(self.numbers):  # jax-md's own list in its Dense format
             lists = from_dense(
                 index,

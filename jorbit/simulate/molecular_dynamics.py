@@ -1,6 +1,5 @@
 """run(): molecular dynamics with jax-md's integrators, compiled in blocks, watched for overflow and NaN."""
 
-import contextlib
 import dataclasses
 import inspect
 import time
@@ -24,6 +23,7 @@ from jorbit.core.units import BOLTZMANN, FS
 from jorbit.potential.potential import Potential
 from jorbit.simulate import observables
 from jorbit.simulate.jax_md import NeighborList, functions_for
+from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
 
 INTEGRATORS = ("nve", "nvt_langevin", "nvt_nose_hoover")
@@ -141,7 +141,7 @@ def run(
     structure.check()
     if velocities is not None and np.shape(velocities) != (structure.n_atoms, 3):
         raise StructureError(f"Wanted velocities [{structure.n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
-    with _precision(dtype), TrajectoryWriter(trajectory, structure) as writer:
+    with float_precision(dtype), TrajectoryWriter(trajectory, structure) as writer:
         neighbor_fn, energy_fn = functions_for(
             potential, params, structure, skin=skin, capacity_multiplier=capacity_multiplier
         )
@@ -281,12 +281,6 @@ def _require_finite(frames: dict[str, np.ndarray], steps: np.ndarray) -> None:
         + ". Use a shorter timestep, relax the start first, or fit the potential to configurations like these. The "
         "trajectory holds the blocks before."
     )
-
-
-def _precision(dtype: str) -> contextlib.AbstractContextManager:
-    if dtype not in ("float64", "float32"):
-        raise ConfigError(f'Wanted dtype "float64" or "float32", got {dtype!r}.')
-    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
 def _progress_bar(show: bool) -> Progress:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import ase.io
 import numpy as np
@@ -11,6 +12,21 @@ from jaxtyping import Float
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Labels, Structure
 from jorbit.graphs.ase_atoms import to_ase
+
+
+def open_for_writing(path: str | Path) -> TextIO:
+    """An empty text file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"The trajectory {path} cannot be written: {error.strerror}. Choose a folder that exists and is yours to "
+            "write to."
+        ) from error
 
 
 class TrajectoryWriter:
@@ -27,15 +43,7 @@ class TrajectoryWriter:
     def __init__(self, path: str | Path | None, structure: Structure):
         self.structure = structure
         self.n_frames = 0
-        self._file = None
-        if path is not None:
-            try:
-                self._file = open(path, "w", encoding="utf-8")
-            except OSError as error:
-                raise DataError(
-                    f"The trajectory {path} cannot be written: {error.strerror}. Choose a folder that exists and is "
-                    "yours to write to."
-                ) from error
+        self._file = None if path is None else open_for_writing(path)
 
     def append(
         self,
