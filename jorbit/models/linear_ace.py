@@ -1,6 +1,7 @@
 """Linear Atomic Cluster Expansion: an energy that is linear in the invariants, fitted by one solve."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +92,7 @@ class LinearACE:
 
         def energies(vectors: Array, species_i: Array, species_j: Array, mask: Array, present: Array) -> Array:
             atomic = basis(vectors, species_i, species_j, mask, space)
-            chosen = jax.nn.one_hot(species_i, self.n_species, dtype=vectors.dtype).T * present
+            chosen = jax.nn.one_hot(species_i, self.n_species, dtype=vectors.dtype).T * present[None, :]
             return linear_combination(space, atomic, params["coefficients"], chosen)
 
         present = graph.atom_mask.astype(vectors.dtype)
@@ -150,7 +151,7 @@ class LinearACE:
         return np.tile(scale, self.n_species)
 
 
-def _in_chunks(function: jax.stages.Wrapped, inputs: tuple[Array, ...]) -> Array:
+def _in_chunks(function: Callable[..., Array], inputs: tuple[Array, ...]) -> Array:
     """Map over blocks of atoms on a CPU, where temporaries that fit in cache are worth more than large operations."""
     n_atoms = inputs[0].shape[0]
     if jax.default_backend() != "cpu" or n_atoms <= 2 * CPU_CHUNK:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +122,7 @@ def _combine(before: AtomOutputs, new: AtomOutputs, graph: Graph) -> AtomOutputs
 def _as_dtype(params: Params, dtype: jnp.dtype) -> Params:
     """Float parameters in the dtype of the positions, so that nothing is promoted behind the user's back."""
 
-    def cast(leaf: Array) -> Array:
+    def cast(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
