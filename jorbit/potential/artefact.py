@@ -191,7 +191,8 @@ def _metadata(path: pathlib.Path, content: bytes) -> dict[str, str]:
     """The metadata in the header of a safetensors file."""
     if not content:
         raise ModelFileError(f"{path} is empty. Was its writing interrupted? Copy or save it again.")
-    if content[:1] == b"\x80" or content[:2] == b"PK":
+    # The first eight bytes of a safetensors file are the length of its header, which starts with a brace.
+    if content[8:9] != b"{" and (content[:1] == b"\x80" or content[:2] == b"PK"):
         raise ModelFileError(
             f"{path} looks like a pickle or a PyTorch archive, which can run code when opened: jorbit never opens "
             "these. Wanted a .safetensors file written by jorbit.save."

@@ -121,6 +121,16 @@ def test_info_tells_what_is_inside_as_json(model_file):
     assert told["n_bytes"] == model_file.stat().st_size
 
 
+def test_a_header_whose_length_starts_like_a_pickle_is_still_a_model(tmp_path):
+    potential, params = small_potential()
+    starts = set()
+    for n in range(0, 512, 8):
+        jorbit.save(tmp_path / "m", potential, params, provenance={"note": "x" * n})
+        starts.add((tmp_path / "m").read_bytes()[:1])
+        assert jorbit.load(tmp_path / "m")[0] == potential
+    assert b"\x80" in starts
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelFileError, match=r"nowhere\.safetensors cannot be read: No such file"):
         jorbit.load(tmp_path / "nowhere.safetensors")
