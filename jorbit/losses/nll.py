@@ -51,7 +51,7 @@ class NegativeLogLikelihood:
         if self.quantity == "forces" and prediction.forces_variance is not None:
             ratio = prediction.forces_variance / self.noise**2
         elif self.quantity == "energy" and prediction.energy_variance is not None:
-            variance = safe_divide(prediction.energy_variance, atoms_per_structure(graph) ** 2)
+            variance = safe_divide(jnp.asarray(prediction.energy_variance), atoms_per_structure(graph) ** 2)
             ratio = variance[:, None] / self.noise**2
         ratio = jnp.where(weight[:, None] > 0, ratio, 0.0)
         return weighted_mean(0.5 * ((difference / self.noise) ** 2 / (1.0 + ratio) + jnp.log1p(ratio)), weight)

@@ -41,7 +41,7 @@ def residuals(
         difference = (prediction.stress - labels.stress).reshape(-1, 9)
         weight, real = labels.stress_weight, graph.structure_mask
     else:
-        difference = safe_divide(prediction.energy - labels.energy, atoms_per_structure(graph))[:, None]
+        difference = safe_divide(jnp.asarray(prediction.energy) - labels.energy, atoms_per_structure(graph))[:, None]
         weight, real = labels.energy_weight, graph.structure_mask
     counts = real & (weight > 0)
     return jnp.where(counts[:, None], difference, 0.0), jnp.where(counts, weight, 0.0)
