@@ -1,9 +1,11 @@
 """Fitting: closed-form solves, reference energies, splits, metrics, configuration."""
 
+from jorbit.train.config import TrainConfig, json_schema, load_config
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import FitResult, default_potential, fit
 from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.report import FitPosterior, FitReport, PredictiveStd
+from jorbit.train.run import TrainResult, train
 from jorbit.train.split import Split, by_config_type, random_split, stratified_split
 from jorbit.train.statistics import mean_energy_baseline
 
@@ -15,11 +17,16 @@ __all__ = [
     "Metrics",
     "PredictiveStd",
     "Split",
+    "TrainConfig",
+    "TrainResult",
     "by_config_type",
     "default_potential",
     "evaluate",
     "fit",
+    "json_schema",
+    "load_config",
     "mean_energy_baseline",
     "random_split",
     "stratified_split",
+    "train",
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.accumulate import Accumulator
 from jorbit.train.buckets import frame_capacities
 from jorbit.train.metrics import VOIGT
-from jorbit.train.progress import Report, interrupts
+from jorbit.train.progress import Report
 from jorbit.train.statistics import References, compositions
 
 
@@ -186,15 +186,14 @@ def gather(
     weights: FitWeights,
     report: Report,
     stage: str = "design",
-    *,
-    keep_partial: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, int], int]:
     """Stream the rows of all frames into `system`; memory does not grow with the number of frames.
 
     The next frame's rows are computed (and its neighbours searched) while the last one's are taken in.
 
     Args:
-        keep_partial: on the first Ctrl-C stop after the current frame and keep what was gathered; a second one raises.
+        stopped: asked after each frame; True ends the loop there.
 
     Returns:
         Number of rows of each kind, and number of frames taken in.
@@ -205,18 +204,17 @@ def gather(
         _require_matching_shapes(frame)
     capacities = frame_capacities([f.structure for f in frames], problem.potential.cutoffs)
     ahead: tuple[Any, Any] | None = None
-    with interrupts(keep_partial) as stopped:
-        for k, frame in enumerate(frames):
-            launched = problem.launch(frame.structure, capacities[k]) if ahead is None else ahead
-            more = k + 1 < len(frames)
-            ahead = problem.launch(frames[k + 1].structure, capacities[k + 1]) if more else None
-            for kind, rows in problem.rows(frame, launched, weights).items():
-                system.add(rows.design, rows.targets, rows.weights, source=f"frame {k} ({kind})")
-                counts[kind] += int((rows.weights > 0).sum())
-            taken = k + 1
-            report(stage, taken, len(frames))
-            if stopped():
-                break
+    for k, frame in enumerate(frames):
+        launched = problem.launch(frame.structure, capacities[k]) if ahead is None else ahead
+        more = k + 1 < len(frames)
+        ahead = problem.launch(frames[k + 1].structure, capacities[k + 1]) if more else None
+        for kind, rows in problem.rows(frame, launched, weights).items():
+            system.add(rows.design, rows.targets, rows.weights, source=f"frame {k} ({kind})")
+            counts[kind] += int((rows.weights > 0).sum())
+        taken = k + 1
+        report(stage, taken, len(frames))
+        if stopped():
+            break
     return counts, taken
 
 

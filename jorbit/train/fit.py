@@ -18,7 +18,7 @@ from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.closed_form import TSQR, NormalEquations, Prior, solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
 from jorbit.train.metrics import evaluate
-from jorbit.train.progress import Progress, reporting
+from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.report import FitPosterior, FitReport
 from jorbit.train.statistics import References
 from jorbit.train.statistics import reference_energies as find_reference_energies
@@ -70,7 +70,8 @@ def fit(
         progress: None, True for a bar, or a function (stage, done, total).
         validation: labelled frames for prior="validation".
         fixed_params: name of a term that is not linear -> its parameters; initial ones when not given.
-        keep_partial: on Ctrl-C fit the frames seen so far instead of raising; the report says so.
+        keep_partial: on Ctrl-C fit the frames seen so far instead of raising, without measuring them; the report says
+            so. A second Ctrl-C raises.
 
     Returns:
         (potential, params, report); parameters are float64 numpy arrays or what the terms make of them.
@@ -105,10 +106,10 @@ def fit(
     if prior == "validation" and validation is None:
         held_out, training = _hold_out(training, seed)
 
-    with reporting(progress) as report:
+    with reporting(progress) as report, interrupts(keep_partial) as stopped:
         started = time.perf_counter()
         system = _SOLVERS[solver](problem.n_parameters)
-        counts, taken = gather(problem, training, system, weights, report, keep_partial=keep_partial)
+        counts, taken = gather(problem, training, system, weights, report, stopped=stopped)
         check = None
         if prior == "validation":
             check = _SOLVERS[solver](problem.n_parameters)
@@ -129,10 +130,10 @@ def fit(
         params = problem.params(solution.coefficients)
         used = training[:taken] + held_out
         started = time.perf_counter()
-        errors = evaluate(potential, params, used, report)
+        errors = None if stopped() else evaluate(potential, params, used, report)
         seconds["evaluate"] = time.perf_counter() - started
+        interrupted = stopped()
 
-    interrupted = taken < len(training)
     if interrupted:
         notes.append(f"Interrupted: fitted to the first {taken} of {len(training)} frames.")
     after = compilations()

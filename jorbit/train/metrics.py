@@ -30,7 +30,7 @@ def _rmse(error: np.ndarray) -> float | None:
     return float(np.sqrt((error**2).mean())) if error.size else None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Metrics:
     """Errors over labelled frames, with the arrays they come from. Absent or zero-weight labels count nowhere.
 
@@ -131,7 +131,7 @@ class Metrics:
         result = {name: getattr(self, name) for name in names + kinds}
         return result | {"forces_by_element": self.force_errors_by_element()}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         parts = [f"{self.n_frames} frames"]
         if self.energy_mae_per_atom is not None:
             parts.append(f"energy MAE {1e3 * self.energy_mae_per_atom:.3f} meV/atom")

@@ -62,7 +62,7 @@ class FitPosterior:
         return [self.problem.params(c) for c in self.coefficients.sample(n, seed)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FitReport:
     """Everything worth knowing about a fit.
 
@@ -75,7 +75,7 @@ class FitReport:
         log_evidence: log p(labels | ridge, noise), or None without a prior.
         prior, solver, weights, seed: as asked for.
         reference_energies: element (or orbit) -> eV, as in the potential.
-        training: errors on the training frames.
+        training: errors on the training frames; None when the fit was interrupted.
         seconds: of the stages design, solve, evaluate.
         compilations: how many programs this fit compiled, by name.
         interrupted: the fit was stopped early and used the first n_frames only.
@@ -95,7 +95,7 @@ class FitReport:
     weights: FitWeights
     seed: int
     reference_energies: dict[str, float]
-    training: Metrics
+    training: Metrics | None
     seconds: dict[str, float]
     compilations: dict[str, int]
     interrupted: bool
@@ -111,17 +111,17 @@ class FitReport:
         return result | {
             "weights": dataclasses.asdict(self.weights),
             "notes": list(self.notes),
-            "training": self.training.to_json(),
+            "training": None if self.training is None else self.training.to_json(),
             "versions": {"jorbit": jorbit.__version__, "jax": jax.__version__, "numpy": np.__version__},
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = ", ".join(f"{n} {kind}" for kind, n in self.n_rows.items() if n)
         lines = [
             f"{self.n_frames} frames ({rows} rows), {self.n_parameters} parameters "
             f"({self.effective_parameters:.1f} determined by the data)",
             f"ridge {self.ridge:.3g} ({self.prior}), noise {self.noise:.3g}",
-            f"training: {self.training}",
+            *([] if self.training is None else [f"training: {self.training}"]),
             ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items()),
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -1,0 +1,237 @@
+"""The configuration of `jorbit train`: YAML, checked against the components' own dataclasses before any work starts."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from jorbit.core.errors import ConfigError
+from jorbit.core.registry import Registry
+from jorbit.core.species import SpeciesTable
+from jorbit.models import MODELS
+from jorbit.potential.potential import Potential
+from jorbit.terms import TERMS
+from jorbit.train.design import FitWeights
+
+_STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+_AUTOMATIC = ("n_species",)  # filled in from the data
+_NOT_OPTIONS = ("name", "parent")  # fields that flax adds to every module
+
+Source = str | list[str]
+Part = Source | int | float | None
+
+EXAMPLE = """\
+# Run with: jorbit train config.yaml
+data:
+  train: ethanol_gfn2      # a file (extxyz, npz, anything ASE reads), a data set, data set:split, or a list of these
+  train_size: 500          # frames (or a fraction) taken from it at random; all that valid and test leave if absent
+  valid: 100               # frames (or a fraction) taken from it, or files of their own
+  test: 0.2
+  seed: 0
+potential:                 # a sum of terms; `jorbit list` shows them all
+  - name: reference_energy
+  - name: linear_ace
+    cutoff: 5.0
+fit:
+  prior: bayes             # or ridge (with ridge: 1e-6), or validation
+  weights: {energy: 30, forces: 1, stress: 1}
+output: model.safetensors
+"""
+
+
+class DataConfig(pydantic.BaseModel):
+    """Where frames come from."""
+
+    model_config = _STRICT
+    train: Source = pydantic.Field(description="file(s), data set, or data-set:split to train on")
+    train_size: int | float | None = pydantic.Field(None, description="frames or fraction; all the rest if absent")
+    valid: Part = pydantic.Field(None, description="file(s), or how much of the training source to hold out")
+    test: Part = pydantic.Field(None, description="file(s), or how much of the training source to hold out")
+    seed: int = pydantic.Field(0, ge=0, description="of the random split")
+    limit: int | None = pydantic.Field(None, gt=0, description="read at most this many frames of each source")
+
+
+def _options_of(cls: type, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """Field name -> (type, default) of a dataclass, as pydantic.create_model wants them."""
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if not field.init or field.name in skip:
+            continue
+        default: Any = ...
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = pydantic.Field(default_factory=field.default_factory)
+        result[field.name] = (field.type, default)
+    return result
+
+
+WeightsConfig = pydantic.create_model("WeightsConfig", __config__=_STRICT, **_options_of(FitWeights))
+
+
+class FitConfig(pydantic.BaseModel):
+    """How the parameters are found; see `jorbit.fit`."""
+
+    model_config = _STRICT
+    prior: Literal["bayes", "ridge", "validation"] = "bayes"
+    ridge: float | None = pydantic.Field(None, ge=0)
+    solver: Literal["cholesky", "qr"] = "cholesky"
+    weights: WeightsConfig = pydantic.Field(default_factory=WeightsConfig)  # type: ignore[valid-type]
+    reference_energies: Literal["fit", "isolated"] | dict[str | int, float] | None = None
+    seed: int = pydantic.Field(0, ge=0)
+
+
+class TrainConfig(pydantic.BaseModel):
+    """Everything `jorbit train` needs to know."""
+
+    model_config = _STRICT
+    data: DataConfig
+    potential: list[dict[str, Any]] = pydantic.Field(
+        default_factory=lambda: [{"name": "reference_energy"}, {"name": "linear_ace"}], min_length=1
+    )
+    fit: FitConfig = pydantic.Field(default_factory=FitConfig)
+    output: str = "model.safetensors"
+
+    def build_potential(self, species: SpeciesTable) -> Potential:
+        """The sum of terms for these species."""
+        terms = []
+        for spec in self.potential:
+            registry = _registry_of(spec["name"], "potential")
+            cls = registry.load(spec["name"])
+            automatic = {"n_species": len(species)} if "n_species" in _field_names(cls) else {}
+            checked = component_model(spec["name"]).model_validate({k: v for k, v in spec.items() if k != "name"})
+            given = {k: getattr(checked, k) for k in checked.model_fields_set}
+            terms.append(cls(**automatic, **given))
+        return Potential(terms=tuple(terms), species=species)
+
+
+def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
+    """Read and check a configuration.
+
+    Args:
+        source: a YAML file, or a mapping of the same form.
+
+    Raises:
+        ConfigError: not readable, not YAML, an unknown key (with the closest known one), a value of the wrong kind.
+
+    Example:
+        >>> load_config({"data": {"train": "ethanol_gfn2"}}).fit.prior
+        'bayes'
+    """
+    content = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
+    config = _validate(TrainConfig, content, "")
+    for k, spec in enumerate(config.potential):
+        where = f"potential[{k}]"
+        name = spec.get("name")
+        if not isinstance(name, str):
+            raise ConfigError(f"{where} needs a name, such as 'linear_ace'. `jorbit list` shows all of them.")
+        _registry_of(name, where)
+        for key in _AUTOMATIC:
+            if key in spec:
+                raise ConfigError(f"{where}.{key} is found from the data: leave it out.")
+        _validate(component_model(name), {key: v for key, v in spec.items() if key != "name"}, where)
+    return config
+
+
+def component_model(name: str) -> type[pydantic.BaseModel]:
+    """A pydantic model of the options of a registered component; unknown keys are refused."""
+    cls = _registry_of(name, "potential").load(name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise ConfigError(f"The component {name!r} is no dataclass, so its options cannot be checked.")
+    return pydantic.create_model(name, __config__=_STRICT, **_options_of(cls, (*_AUTOMATIC, *_NOT_OPTIONS)))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the YAML file with the options of every registered component, for editors that complete by it."""
+    schema = TrainConfig.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    choices = []
+    for name in [*MODELS, *TERMS]:
+        try:
+            component = component_model(name).model_json_schema()
+        except pydantic.errors.PydanticInvalidForJsonSchema:  # a type that JSON has no word for
+            component = {"type": "object", "properties": {}}
+        definitions |= component.pop("$defs", {})
+        component["properties"] = {"name": {"const": name}} | component["properties"]
+        component["required"] = ["name", *component.get("required", [])]
+        definitions[name] = component
+        choices.append({"$ref": f"#/$defs/{name}"})
+    schema["properties"]["potential"]["items"] = {"oneOf": choices}
+    return schema
+
+
+def _field_names(cls: type) -> set[str]:
+    return {f.name for f in dataclasses.fields(cls)}
+
+
+def _registry_of(name: str, where: str) -> Registry:
+    for registry in (MODELS, TERMS):
+        if name in registry:
+            return registry
+    known = [*MODELS, *TERMS]
+    raise ConfigError(
+        f"{where}: there is no term called {name!r}.{_hint(name, known)} Known: {', '.join(sorted(known))}."
+    )
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} must hold keys and values (data:, potential:, fit:, output:), got {type(content).__name__}."
+        )
+    return content
+
+
+def _validate(model: type[Any], content: Any, where: str) -> Any:
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, model, where)) from error
+
+
+def _explain(error: pydantic.ValidationError, model: type[pydantic.BaseModel], where: str) -> str:
+    """One line per distinct key, in the words of the file."""
+    lines: dict[str, str] = {}
+    for problem in error.errors():
+        known, path = _known_keys(model, problem["loc"])
+        place = ".".join([where, *path] if where else path)
+        if problem["type"] == "extra_forbidden":
+            word = path[-1]
+            text = f"unknown key {place!r}.{_hint(word, known)} Known here: {', '.join(known)}."
+        elif problem["type"] == "missing":
+            text = f"the key {place!r} is missing."
+        else:
+            text = f"{place!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}."
+        lines.setdefault(place, text)
+    return "The configuration is not valid: " + " ".join(lines.values())
+
+
+def _known_keys(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys allowed where an error occurred, and the path to it without pydantic's names of union branches."""
+    known, path = list(model.model_fields), []
+    for step in location:
+        if model is None:
+            break
+        path.append(str(step))
+        field = model.model_fields.get(step) if isinstance(step, str) else None
+        known = list(model.model_fields)
+        inner = None if field is None else field.annotation
+        model = inner if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel) else None
+    return known, path
