@@ -58,7 +58,7 @@ def read_extxyz(
         key = getattr(keys, label)
         if key is not None and all(getattr(frame.labels, label) is None for frame in frames):
             raise DataError(
-                f"{path}: none of its {len(frames)} frames has a usable {label} under {key!r}. The first frame's header "
+                f"{path}: none of its {len(frames)} frames has a usable {label} under {key!r}. The first header "
                 f"keeps, besides the usual labels: {', '.join(sorted(frames[0].info)) or 'nothing'}."
             )
     return frames

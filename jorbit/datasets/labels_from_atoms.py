@@ -108,7 +108,12 @@ def frame_from_atoms(atoms: ase.Atoms, keys: LabelKeys, where: str) -> Frame:
     )
     used = {"charge", "total_charge", "free_energy", *ENERGY_KEYS, *FORCES_KEYS, *STRESS_KEYS, *VIRIAL_KEYS, *_WEIGHTS}
     used |= {keys.energy, keys.forces, keys.stress}
-    return Frame(structure=structure, labels=labels, info={k: v for k, v in atoms.info.items() if k not in used})
+    info = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in atoms.info.items()
+        if key not in used
+    }
+    return Frame(structure=structure, labels=labels, info=info)
 
 
 def _everything(atoms: ase.Atoms) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def load_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         DataError: not an npz file, damaged, or holding pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(

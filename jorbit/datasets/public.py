@@ -1,7 +1,7 @@
 """Named public data sets: found in the folder JORBIT_DATA, in the cache, or downloaded and checked by sha256.
 
-What they are, where they come from and what to cite is in `public_sources.py`; to add one, add a row there and a line in
-the table of `jorbit.datasets`.
+What they are, where they come from and what to cite is in `public_sources.py`; to add one, add a row there and a line
+in the table of `jorbit.datasets`.
 """
 
 import functools

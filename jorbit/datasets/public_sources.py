@@ -115,7 +115,7 @@ def _rmd17(molecule: str) -> PublicSet:
             ),
         ),
         energy_unit="kcal/mol",
-        description=f"Revised MD17, {molecule}, PBE/def2-SVP, official split 01: train_01 and test_01, 1000 frames each.",
+        description=f"Revised MD17, {molecule}, PBE/def2-SVP, official split 01 (1000 + 1000 frames).",
         note="Do not train on more than 1000 frames.",
         citation="Christensen, von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020), arXiv:2007.09593",
         licence="CC0-1.0",

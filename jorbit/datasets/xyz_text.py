@@ -3,11 +3,12 @@
 import bz2
 import dataclasses
 import gzip
+import io
 import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from jorbit.core.errors import DataError
 
@@ -25,9 +26,9 @@ class FrameText:
     lines: tuple[str, ...]
 
 
-def open_text(path: Path, mode: str = "rt") -> IO[str]:
+def open_text(path: Path, mode: str = "rt") -> io.TextIOWrapper:
     """Open a text file, compressed or not, by its suffix."""
-    opener = _OPENERS.get(path.suffix.lower(), open)
+    opener: Any = _OPENERS.get(path.suffix.lower(), open)
     return opener(path, mode, encoding="utf-8")
 
 
@@ -47,7 +48,7 @@ def split_frames(path: Path) -> Iterator[FrameText]:
         raise DataError(f"{path} is not text ({error}): wanted an xyz file.") from error
 
 
-def _split(stream: IO[str], path: Path) -> Iterator[FrameText]:
+def _split(stream: io.TextIOWrapper, path: Path) -> Iterator[FrameText]:
     index, number = 0, 0
     for line in stream:
         number += 1
