@@ -257,6 +257,8 @@ def make(recipe: Recipe, out: Path, parts: Path, small: bool) -> None:
         "steps": rows["step"][chosen].astype(np.int32),
         "isolated_numbers": elements.astype(np.uint8),
         "isolated_energies": free,
+        "e_unit": np.array("eV"),
+        "r_unit": np.array("Ang"),
         "about": np.array(json.dumps(about, ensure_ascii=False)),
     }
     if recipe.max_strain > 0:
@@ -277,7 +279,7 @@ def tblite_version() -> str:
 
 def main() -> None:
     """Read the command line and make the sets that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make the two data sets that jorbit ships.")
     parser.add_argument("--set", choices=["ethanol", "crystal", "all"], default="all")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished files")
     parser.add_argument("--parts", type=Path, help="folder for finished trajectories (default: OUT/parts)")

@@ -116,7 +116,7 @@ def _pairs(group: list[Frame]) -> list[tuple[float, float, float]]:
     structure = group[0].structure
     periodic, cell = structure.pbc.any(), structure.cell
     positions = np.stack([frame.structure.positions for frame in group])
-    forces = np.stack([frame.labels.forces for frame in group])  # pyright: ignore[reportArgumentType]
+    forces = np.stack([np.asarray(frame.labels.forces) for frame in group])
     energies = np.array([frame.labels.energy for frame in group])
     # a molecule's shape, however turned: its interatomic distances
     shapes = positions if periodic else np.linalg.norm(positions[:, :, None] - positions[:, None, :], axis=-1)

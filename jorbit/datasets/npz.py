@@ -103,12 +103,12 @@ def frames_from_arrays(arrays: dict[str, np.ndarray], *, energy_unit: str, lengt
     for index in range(n_frames):
         real = numbers[index] > 0
         row = {name: None if column is None else column[index] for name, column in columns.items()}
-        periodic = row["cells"] is not None
+        cell = row["cells"]
         structure = Structure(
-            positions=row["positions"][real] * length_factor,
+            positions=np.asarray(positions[index], dtype=np.float64)[real] * length_factor,
             numbers=numbers[index][real],
-            cell=row["cells"] * length_factor if periodic else np.zeros((3, 3)),
-            pbc=np.full(3, periodic),
+            cell=np.zeros((3, 3)) if cell is None else cell * length_factor,
+            pbc=np.full(3, cell is not None),
         )
         try:
             structure.check()

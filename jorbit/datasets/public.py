@@ -99,17 +99,17 @@ def _first_existing(folder: Path, file: PublicFile) -> Path | None:
 
 
 def _download(file: PublicFile, folder: Path, source: PublicSet) -> Path:
-    target = folder / file.names[0]
+    target, url = folder / file.names[0], str(file.url)
     help_text = f"Or set JORBIT_DATA to a folder that has {source.folder}/{file.names[0]}."
     try:
-        with urllib.request.urlopen(file.url, timeout=TIMEOUT) as answer:  # noqa: S310 (addresses are our own constants)
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 (addresses are our own constants)
             contents = answer.read()
     except (urllib.error.URLError, OSError) as error:
-        raise DataError(f"Cannot download {source.name!r} from {file.url} ({error}). {help_text}") from error
+        raise DataError(f"Cannot download {source.name!r} from {url} ({error}). {help_text}") from error
     got = hashlib.sha256(contents).hexdigest()
     if got != file.sha256:
         raise DataError(
-            f"{file.url} is not the file it was: wanted sha256 {file.sha256}, got {got}. Nothing was kept. {help_text}"
+            f"{url} is not the file it was: wanted sha256 {file.sha256}, got {got}. Nothing was kept. {help_text}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
