@@ -146,7 +146,7 @@ def search(plan: SearchPlan, positions: Float[Array, "atoms 3"], cell: Float[Arr
     n_atoms, dtype = positions.shape[0], positions.dtype
     full_cell, inverse, widths = _geometry(plan, cell.astype(dtype))
     fractional = jnp.matmul(positions, inverse, precision="highest")
-    image = jnp.where(np.array(plan.pbc), jnp.floor(fractional), 0.0)
+    image = jnp.where(_periodic(plan), jnp.floor(fractional), 0.0)
     inside = fractional - image
     bins, fits = _bins(plan, inside, widths)
     table, not_too_full = _bin_table(plan, bins, n_atoms)
@@ -154,17 +154,17 @@ def search(plan: SearchPlan, positions: Float[Array, "atoms 3"], cell: Float[Arr
     far = jnp.full((1, 3), jnp.inf, dtype)
     binned = jnp.concatenate([wrapped, far])[table]  # [bins + 1, capacity, 3]; empty places are infinitely far
 
-    offsets = np.array(list(itertools.product(*[range(-m, m + 1) for m in plan.reach])), np.int32)
-    n_bins, pbc = np.array(plan.n_bins, np.int32), np.array(plan.pbc)
+    offsets = np.array(list(itertools.product(*[range(-m, m + 1) for m in plan.reach])), np.int32)[None]
+    n_bins, pbc = np.array(plan.n_bins, np.int32), np.array(plan.pbc)[None, None]
 
     def block(args: tuple[Array, Array, Array, Array]) -> list[tuple[Array, Array, Array]]:
         atom, here, bin_here, image_here = args
         target = bin_here[:, None, :] + offsets
-        crossed = target // n_bins
-        target = target - crossed * n_bins
+        crossed = target // n_bins[None, None]
+        target = target - crossed * n_bins[None, None]
         flat = (target[..., 0] * n_bins[1] + target[..., 1]) * n_bins[2] + target[..., 2]
         outside = jnp.any((crossed != 0) & ~pbc, axis=-1)
-        flat = jnp.where(outside, n_bins.prod(), flat)
+        flat = jnp.where(outside, int(n_bins.prod()), flat)
         shift = jnp.einsum("amx,xy->amy", crossed.astype(dtype), full_cell, precision="highest")
         vectors = binned[flat] + (shift - here[:, None, :])[:, :, None, :]
         squared = jnp.sum(vectors * vectors, axis=-1).reshape(len(atom), -1)
@@ -189,10 +189,10 @@ def search(plan: SearchPlan, positions: Float[Array, "atoms 3"], cell: Float[Arr
         plan=plan,
         index=tuple(j for j, _, _ in found),
         shifts=tuple(s for _, s, _ in found),
-        mask=tuple(slot < count[:, None] for slot, (_, _, count) in zip(slots, found, strict=True)),
+        mask=tuple(slot[None] < count[:, None] for slot, (_, _, count) in zip(slots, found, strict=True)),
         reference=fractional,
         cell=cell.astype(dtype),
-        overflow=~fits | jnp.any(jnp.array([False, *too_many])),
+        overflow=~fits | jnp.any(jnp.stack([jnp.zeros((), bool), *too_many])),
     )
 
 
@@ -320,27 +320,33 @@ def _geometry(
     plan: SearchPlan, cell: Float[Array, "3 3"]
 ) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"], Float[Array, "3"]]:
     """Cell of full rank, its inverse, and its perpendicular widths."""
-    full = jnp.where(np.array(plan.pbc)[:, None], cell, jnp.asarray(np.array(plan.filler), cell.dtype))
+    full = jnp.where(_periodic(plan).T, cell, jnp.asarray(np.array(plan.filler), cell.dtype))
     inverse = jnp.linalg.inv(full)
     return full, inverse, 1.0 / jnp.sqrt(jnp.sum(inverse * inverse, axis=0))
 
 
+def _periodic(plan: SearchPlan) -> np.ndarray:
+    """Which directions repeat, [1, 3]."""
+    return np.array(plan.pbc)[None]
+
+
 def _jumps(plan: SearchPlan, moved: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """Whole cells in a change of fractional coordinates: atoms were wrapped, they did not travel."""
-    return jnp.where(np.array(plan.pbc), jnp.round(moved), 0.0)
+    pbc = np.array(plan.pbc).reshape((1,) * (moved.ndim - 1) + (3,))
+    return jnp.where(pbc, jnp.round(moved), 0.0)
 
 
 def _bins(
     plan: SearchPlan, inside: Float[Array, "atoms 3"], widths: Float[Array, "3"]
 ) -> tuple[Int[Array, "atoms 3"], Bool[Array, ""]]:
     """The bin of each atom along each direction, and whether the plan's reach still covers its radius."""
-    pbc, n_bins = np.array(plan.pbc), np.array(plan.n_bins)
-    lower, upper = inside.min(axis=0), inside.max(axis=0)
+    pbc, n_bins = _periodic(plan), jnp.asarray(np.array(plan.n_bins), inside.dtype)[None]
+    lower, upper = inside.min(axis=0, keepdims=True), inside.max(axis=0, keepdims=True)
     # A direction without period: bins follow the atoms and are never narrower than the radius.
-    open_width = jnp.maximum(plan.radius / widths, (upper - lower) / n_bins)
+    open_width = jnp.maximum(plan.radius / widths[None], (upper - lower) / n_bins)
     scaled = jnp.where(pbc, inside * n_bins, (inside - lower) / open_width)
-    bins = jnp.clip(jnp.floor(scaled), 0, n_bins - 1).astype(jnp.int32)
-    covered = np.array(plan.reach) * widths / n_bins >= plan.radius
+    bins = jnp.clip(jnp.floor(scaled), 0.0, n_bins - 1.0).astype(jnp.int32)
+    covered = jnp.asarray(np.array(plan.reach), inside.dtype)[None] * widths[None] / n_bins >= plan.radius
     return bins, jnp.all(covered | ~pbc)
 
 
@@ -354,7 +360,7 @@ def _bin_table(
     order = jnp.argsort(flat).astype(jnp.int32)
     counts = jnp.zeros(total + 1, jnp.int32).at[flat].add(1)
     starts = jnp.cumsum(counts, dtype=jnp.int32) - counts
-    place = jnp.arange(plan.bin_capacity, dtype=jnp.int32)
+    place = jnp.arange(plan.bin_capacity, dtype=jnp.int32)[None]
     atoms = order[jnp.minimum(starts[:, None] + place, n_atoms - 1)]
     return jnp.where(place < counts[:, None], atoms, n_atoms), counts.max() <= plan.bin_capacity
 
@@ -372,12 +378,12 @@ def _compact(
     """
     n_words = -(-wanted.shape[1] // 32)
     padded = jnp.pad(wanted, ((0, 0), (0, 32 * n_words - wanted.shape[1]))).reshape(len(wanted), n_words, 32)
-    bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    bits = (np.uint32(1) << np.arange(32, dtype=np.uint32))[None, None]
     words = jnp.sum(jnp.where(padded, bits, np.uint32(0)), axis=-1, dtype=jnp.uint32)
     counts = jax.lax.population_count(words).astype(jnp.int32)
     cumulative = jnp.cumsum(counts, axis=1, dtype=jnp.int32)
-    slot = jnp.arange(n_slots, dtype=jnp.int32)
-    word_index = jnp.sum(cumulative[:, None, :] <= slot[:, None], axis=-1, dtype=jnp.int32)
+    slot = jnp.arange(n_slots, dtype=jnp.int32)[None]
+    word_index = jnp.sum(cumulative[:, None, :] <= slot[:, :, None], axis=-1, dtype=jnp.int32)
     word_index = jnp.minimum(word_index, n_words - 1)
     rank = slot - jnp.take_along_axis(cumulative - counts, word_index, axis=1)
     word = jnp.take_along_axis(words, word_index, axis=1)
