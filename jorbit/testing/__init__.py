@@ -1,18 +1,26 @@
 """Contract checks and small named systems, public so that extensions test themselves with what jorbit uses."""
 
+from jorbit.testing.descriptor_contract import DESCRIPTOR_CHECKS, DescriptorCase, check_descriptor, descriptor_case
 from jorbit.testing.finite_difference import (
     finite_difference,
     finite_difference_forces,
     finite_difference_virial,
 )
+from jorbit.testing.loss_contract import LOSS_CHECKS, check_loss
 from jorbit.testing.requirements import ContractError
 from jorbit.testing.term_contract import TERM_CHECKS, TermCase, check_term, term_case
 
 __all__ = [
+    "DESCRIPTOR_CHECKS",
+    "LOSS_CHECKS",
     "TERM_CHECKS",
     "ContractError",
+    "DescriptorCase",
     "TermCase",
+    "check_descriptor",
+    "check_loss",
     "check_term",
+    "descriptor_case",
     "finite_difference",
     "finite_difference_forces",
     "finite_difference_virial",

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
+
+SPECIES = SpeciesTable.from_numbers([1, 8, 14])  # of the sample systems
+N_ATOMS, N_STRUCTURES = 16, 4  # the one padded size that holds them, three at a time: one compilation
 
 
 def single_atom(number: int = 8) -> Structure:
@@ -68,3 +72,13 @@ def slab() -> Structure:
     cell = np.array([[3.2, 0.3, 0.0], [0.5, 2.9, 0.0], [0.0, 0.0, 0.0]])
     positions = np.array([[0.1, 0.2, 0.0], [1.5, 1.4, 1.1]])
     return Structure(positions=positions, numbers=np.array([14, 8]), cell=cell, pbc=np.array([True, True, False]))
+
+
+def sample_systems() -> dict[str, Structure]:
+    """The systems every check looks at: a molecule, a crystal, a tiny triclinic cell, mixed periodicity."""
+    return {
+        "water": water(),
+        "silicon": rattled_silicon(),
+        "triclinic": triclinic_crystal(),
+        "slab": slab(),
+    }

@@ -18,7 +18,6 @@ from jorbit.core.compilation import compilations, counted_jit
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import Prediction
 from jorbit.core.protocols import Capacity, LinearTerm, Params
-from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import build_graph, capacity_for, round_up
 from jorbit.potential.artefact import load, save
@@ -27,9 +26,7 @@ from jorbit.potential.potential import Potential
 from jorbit.testing import systems, transformations
 from jorbit.testing.finite_difference import finite_difference, finite_difference_forces, finite_difference_virial
 from jorbit.testing.requirements import require, require_close, require_finite
-
-SPECIES = SpeciesTable.from_numbers([1, 8, 14])
-N_ATOMS, N_STRUCTURES = 16, 4  # one capacity for (nearly) everything: one compilation
+from jorbit.testing.systems import N_ATOMS, N_STRUCTURES, SPECIES, sample_systems
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,16 +64,6 @@ class TermCase:
     def energy(self, structure: Structure) -> float:
         """Energy of one structure, eV."""
         return float(self(structure).energy[0])
-
-
-def sample_systems() -> dict[str, Structure]:
-    """The systems every check looks at: a molecule, a crystal, a tiny triclinic cell, mixed periodicity."""
-    return {
-        "water": systems.water(),
-        "silicon": systems.rattled_silicon(),
-        "triclinic": systems.triclinic_crystal(),
-        "slab": systems.slab(),
-    }
 
 
 def term_case(cls: type, seed: int = 0) -> TermCase:
