@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jorbit.core.structure import Frame
+from jorbit.core.structure import Frame, Structure
 from jorbit.core.units import BOHR, HARTREE, KCAL_MOL, KJ_MOL, MEV, RYDBERG
 
 MAX_FRAMES = 300  # per composition; more do not make the slope better known
@@ -96,7 +96,7 @@ def energy_force_slope(frames: Sequence[Frame]) -> SlopeCheck | None:
             key = (structure.numbers.tobytes(), structure.pbc.tobytes(), structure.charge)
             if structure.pbc.any():
                 key += (structure.cell.round(6).tobytes(),)
-            if len(groups[key]) < MAX_FRAMES:
+            if len(groups[key]) < _at_most(structure):
                 groups[key].append(frame)
     rows = [row for group in groups.values() if len(group) > 1 for row in _pairs(group)]
     if len(rows) < MIN_PAIRS:
@@ -109,6 +109,12 @@ def energy_force_slope(frames: Sequence[Frame]) -> SlopeCheck | None:
     correlation = float((difference * work).sum() / norm)
     slope = float(np.sqrt((difference**2).sum() / (work**2).sum()) * np.sign(correlation))
     return SlopeCheck(slope, correlation, len(rows))
+
+
+def _at_most(structure: Structure) -> int:
+    """Frames to compare with each other, so that large structures cost no more than about a second."""
+    n_atoms = structure.n_atoms
+    return min(MAX_FRAMES, int(3200 / n_atoms**0.5 if structure.pbc.any() else 10000 / n_atoms))
 
 
 def _pairs(group: list[Frame]) -> list[tuple[float, float, float]]:

@@ -88,7 +88,7 @@ def label_file(
         output: .xyz or .extxyz, not compressed.
         method: "gfn2" or "gfn1".
         accuracy: tblite's accuracy.
-        progress: called after each frame with (frames done, frames in all).
+        progress: called with (frames done, frames in all) after each frame, and first with the frames kept.
 
     Returns:
         How many frames were labelled, kept, and left without labels.
@@ -112,6 +112,8 @@ def label_file(
     frames = read(source)
     done = _resume(output, frames, name)
     failed = sum(ERROR_KEY in frame.info for frame in done)
+    if done and progress is not None:
+        progress(len(done), len(frames))
     with open(output, "a", encoding="utf-8") as stream:
         for count, frame in enumerate(frames[len(done) :], start=len(done) + 1):
             labelled = _label_one(frame, name, accuracy, calculator)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from jorbit.core.errors import DataError
 from jorbit.datasets.dataset import FrameDataset
 from jorbit.datasets.npz import frames_from_arrays, load_arrays
@@ -11,18 +13,19 @@ FOLDER = Path(__file__).parent / "data"
 
 
 def ethanol_gfn2() -> FrameDataset:
-    """Ethanol, GFN2-xTB: 2000 frames at 300, 600 and 1000 K with energies and forces.
+    """Ethanol, GFN2-xTB: 2000 frames at 300, 600 and 1000 K with energies and forces; 1000 to train, 1000 to test.
 
     Example:
         >>> ethanol_gfn2()[0].info["temperature"] in (300.0, 600.0, 1000.0)
         True
     """
-    return _load("ethanol_gfn2", "Ethanol, 9 atoms, GFN2-xTB, Langevin dynamics at 300, 600 and 1000 K")
+    return _load("ethanol_gfn2", "Ethanol, 9 atoms, GFN2-xTB, Langevin dynamics at 300, 600 and 1000 K", 1000)
 
 
 def bn_gfn1() -> FrameDataset:
     """Cubic boron nitride, 32 atoms, GFN1-xTB at the Gamma point: 300 frames with energies, forces and stress.
 
+    200 frames to train, 100 to test.
     One supercell size, because energies of a Gamma-point method must not be mixed across supercells.
 
     Example:
@@ -33,10 +36,11 @@ def bn_gfn1() -> FrameDataset:
         "bn_gfn1",
         "Cubic boron nitride, 32 atoms, periodic, GFN1-xTB at the Gamma point, Langevin dynamics at 300, 600 and "
         "1000 K in strained cells",
+        200,
     )
 
 
-def _load(name: str, description: str) -> FrameDataset:
+def _load(name: str, description: str, n_train: int) -> FrameDataset:
     path = FOLDER / f"{name}.npz"
     if not path.exists():
         raise DataError(f"{path.name} is missing from the installed package. Install jorbit again.")
@@ -55,5 +59,6 @@ def _load(name: str, description: str) -> FrameDataset:
         else "Grimme, Bannwarth, Shushkov, J. Chem. Theory Comput. 13, 1989 (2017), doi:10.1021/acs.jctc.7b00118",
         licence="Apache-2.0, as jorbit",
         source=f"{about['script']}, tblite {about['versions']['tblite']}, seed {about['recipe']['seed']}",
+        splits={"train": np.arange(n_train), "test": np.arange(n_train, len(frames))},
         isolated_energies=dict(isolated),
     )

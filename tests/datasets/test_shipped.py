@@ -31,6 +31,7 @@ def test_sizes_and_labels_are_as_advertised(data):
         assert frame.info["temperature"] in (300.0, 600.0, 1000.0)
     assert set(data.isolated_energies) == set(data[0].structure.numbers.tolist())
     assert data.citation and data.licence and data.source
+    assert sorted([*data.splits["train"], *data.splits["test"]]) == list(range(len(data)))
 
 
 def test_the_order_is_the_same_every_time(data):
