@@ -98,7 +98,7 @@ def perturbed(params: Params, seed: int = 0) -> Params:
         leaf = np.asarray(leaf)
         if leaf.dtype.kind != "f":
             return leaf
-        return leaf + np.where(leaf == 0, 0.3, 0.1 * np.abs(leaf)) * rng.normal(size=leaf.shape)
+        return np.asarray(leaf + np.where(leaf == 0, 0.3, 0.1 * np.abs(leaf)) * rng.normal(size=leaf.shape))
 
     return jax.tree.map(move, params)
 
