@@ -28,7 +28,9 @@ TIMEOUT = 60  # s
 def __getattr__(name: str) -> Callable[[], FrameDataset]:
     """`public.<name>` is the loader of the set of that name, so that the registry's "module:attribute" finds it."""
     if name in SOURCES:
-        return functools.partial(load_public, name)
+        loader = functools.partial(load_public, name)
+        loader.__doc__ = SOURCES[name].description  # what `jorbit list` shows
+        return loader
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

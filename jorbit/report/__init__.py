@@ -2,7 +2,7 @@
 
 from jorbit.report.figures import draw_conservation, draw_element_errors, draw_parity, save_figure
 from jorbit.report.html import Section, picture, render_page, table
-from jorbit.report.sections import Evaluation, conservation_section, error_section, evaluation_sections
+from jorbit.report.sections import Evaluation, conservation_section, drift_text, error_section, evaluation_sections
 
 __all__ = [
     "Evaluation",
@@ -11,6 +11,7 @@ __all__ = [
     "draw_conservation",
     "draw_element_errors",
     "draw_parity",
+    "drift_text",
     "error_section",
     "evaluation_sections",
     "picture",

@@ -146,7 +146,7 @@ def draw_conservation(
     kinetic: Float[np.ndarray, " steps"],
     *,
     n_atoms: int,
-    drift: float,
+    drift: str,
     theme: Theme = LIGHT,
 ) -> Any:
     """Potential, kinetic and total energy against time, and the total alone on a finer scale.
@@ -155,7 +155,7 @@ def draw_conservation(
         time: ps.
         potential, kinetic: eV, of the whole system.
         n_atoms: energies are shown per atom.
-        drift: slope of the total energy, meV/atom/ps, for the title.
+        drift: slope of the total energy with its unit, for the title.
         theme: colours.
     """
     per_atom = 1000.0 / n_atoms
@@ -175,6 +175,6 @@ def draw_conservation(
             slope, start = np.polyfit(time, change, 1)
             bottom.plot(time, start + slope * time, color=theme.text, linewidth=1.0, linestyle="--", label="linear fit")
             bottom.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
-        bottom.set_title(f"Drift of the total energy: {drift:+.2g} meV/atom/ps")
+        bottom.set_title(f"Drift of the total energy: {drift}")
         bottom.set(xlabel="time (ps)", ylabel="change of total (µeV/atom)")
     return figure

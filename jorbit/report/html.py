@@ -19,7 +19,8 @@ body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 s
 main { max-width: 1060px; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 0 0 .4rem; }
 p { margin: .4rem 0 .8rem; max-width: 75ch; } .lead { color: var(--soft); }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.2rem; margin: 1.2rem 0; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.2rem; }
+section { margin: 1.2rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }

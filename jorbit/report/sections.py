@@ -92,6 +92,16 @@ def error_section(headers: Sequence[str], rows: Sequence[Sequence[str]], text: s
     return Section("Errors on held-out frames", text, table(headers, rows))
 
 
+def drift_text(drift: float, drift_error: float) -> str:
+    """A drift with its standard error and unit.
+
+    Example:
+        >>> drift_text(-0.0123, 0.004)
+        '-0.012 ± 0.004 meV/atom/ps'
+    """
+    return f"{drift:+.2g} ± {drift_error:.1g} meV/atom/ps"
+
+
 def conservation_section(
     time: Float[np.ndarray, " steps"],
     potential: Float[np.ndarray, " steps"],
@@ -99,6 +109,7 @@ def conservation_section(
     *,
     n_atoms: int,
     drift: float,
+    drift_error: float,
 ) -> Section:
     """Energies of an NVE run.
 
@@ -106,13 +117,15 @@ def conservation_section(
         time: ps.
         potential, kinetic: eV.
         n_atoms: size of the system.
-        drift: slope of the total energy, meV/atom/ps.
+        drift, drift_error: slope of the total energy and its standard error, meV/atom/ps.
     """
-    draw = functools.partial(draw_conservation, time, potential, kinetic, n_atoms=n_atoms, drift=drift)
+    draw = functools.partial(
+        draw_conservation, time, potential, kinetic, n_atoms=n_atoms, drift=drift_text(drift, drift_error)
+    )
     return Section(
         "Energy conservation",
         "Molecular dynamics at constant energy. Potential and kinetic energy are exchanged while their sum stays: "
-        "it oscillates with the time step of the integrator, and its slope (the drift) shows whether the forces are "
-        "the derivative of the energy.",
+        "it oscillates by an amount that shrinks with the square of the time step, and its slope (the drift) stays "
+        "zero within its error when the forces are the derivative of the energy.",
         picture(lambda theme: draw(theme=theme), "Potential, kinetic and total energy against time"),
     )

@@ -21,7 +21,7 @@ class Theme:
     density: tuple[str, ...]
 
     def rc(self) -> dict[str, Any]:
-        """matplotlib settings."""
+        """Settings for matplotlib.rc_context."""
         return {
             "figure.facecolor": self.background,
             "axes.facecolor": self.background,

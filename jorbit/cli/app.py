@@ -1,0 +1,55 @@
+"""The command `jorbit`: global options, and one module per group of commands."""
+
+from typing import Annotated
+
+import typer
+
+import jorbit
+from jorbit.cli import evaluation, inspection, labelling, quickstart, simulation, training
+from jorbit.cli.console import ReadableErrors
+
+app = typer.Typer(
+    name="jorbit",
+    cls=ReadableErrors,
+    help="Interatomic potentials in JAX: fit them, measure them, run molecular dynamics with them.\n\n"
+    "Start with: [bold]jorbit quickstart[/] (no network, no files, about a minute).\n\n"
+    "Files with structures are extxyz, npz, anything ASE reads, or the name of a data set ([bold]jorbit list[/]). "
+    "Units: eV, Å, fs, K; stress in eV/Å³, positive under tension.",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"jorbit {jorbit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show Python's traceback when something fails.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Global options; `debug` is read by ReadableErrors."""
+
+
+app.command()(quickstart.quickstart)
+app.command()(training.train)
+app.command()(evaluation.evaluate)
+app.command()(evaluation.predict)
+app.command()(simulation.md)
+app.command()(simulation.relax)
+app.command()(labelling.label)
+app.command(name="list")(inspection.list_components)
+app.command()(inspection.info)
+app.command()(inspection.doctor)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,79 @@
+"""`jorbit train`: a fit described by a YAML file."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from jorbit.cli.console import INTERRUPTED, err, leaving, out, progress_bar, start_jax
+from jorbit.cli.evaluation import metrics_table
+
+
+def _print_example(value: bool) -> None:
+    if value:
+        from jorbit.train.config import EXAMPLE
+
+        typer.echo(EXAMPLE, nl=False)
+        raise typer.Exit
+
+
+def _print_schema(value: bool) -> None:
+    if value:
+        from jorbit.train.config import json_schema
+
+        typer.echo(json.dumps(json_schema(), indent=2))
+        raise typer.Exit
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; --example prints one to start from.")],
+    example: Annotated[
+        bool, typer.Option("--example", callback=_print_example, is_eager=True, help="Print a commented configuration.")
+    ] = False,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", callback=_print_schema, is_eager=True, help="Print its JSON schema."),
+    ] = False,
+) -> None:
+    """Fit a potential as a YAML file says: data, terms, fit options, output.
+
+    The whole file is checked before any work starts. Writes the model file and, beside it, <name>.metrics.json with
+    the errors in eV and eV/Å. Ctrl-C fits the frames seen so far; a second one gives up.
+
+    Example: [bold]jorbit train --example > train.yaml && jorbit train train.yaml[/]
+    """
+    start_jax()
+    from jorbit.train.config import load_config
+    from jorbit.train.run import train as run_training
+
+    settings = load_config(config)
+    model = Path(settings.output)
+    with leaving(model), progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        result = run_training(settings, progress=show)
+    for note in result.report.notes:
+        err().print(f"[yellow]Note:[/] {escape(note)}")
+    console = out()
+    summary = dataclasses.replace(result.report, training=None, notes=())  # the table below says it better
+    console.print(escape(str(summary)))
+    for name, metrics in result.metrics.items():
+        console.print(_titled(metrics_table(metrics), name), soft_wrap=False)
+    console.print(f"Model: {escape(str(result.path))}")
+    if result.interrupted:
+        err().print(f"[yellow]Stopped early.[/] {escape(str(result.path))} is usable: it was fitted to what there was.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _titled(table: Table, part: str) -> Table:
+    table.title = f"{part}: {table.title}"
+    return table
