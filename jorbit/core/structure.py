@@ -46,7 +46,8 @@ class Structure:
 
         Raises:
             StructureError: wrong shapes, no atoms, NaN or infinite numbers, an unknown atomic number, a periodic
-                direction without a lattice vector, a singular or left-handed cell, two atoms at one place.
+                direction without a lattice vector, a singular or left-handed cell. Two atoms at one place are found
+                by the neighbour search.
         """
         positions, numbers = np.asarray(self.positions), np.asarray(self.numbers)
         if positions.ndim != 2 or positions.shape[1:] != (3,) or numbers.shape != positions.shape[:1]:
@@ -63,11 +64,15 @@ class Structure:
             )
         if not ((numbers >= 1) & (numbers <= 118)).all():
             raise StructureError(f"Atomic numbers must lie in 1..118, got {sorted(set(numbers.tolist()))}.")
+        if self.orbits is not None and np.shape(self.orbits) != numbers.shape:
+            raise StructureError(f"Wanted orbits [atoms] = {numbers.shape}, got {np.shape(self.orbits)}.")
+        if not np.isfinite(self.charge):
+            raise StructureError(f"The total charge is {self.charge}: wanted a finite number, in e.")
         self._check_cell()
         return self
 
     def _check_cell(self) -> None:
-        cell, pbc = np.asarray(self.cell), np.asarray(self.pbc)
+        cell, pbc = np.asarray(self.cell), np.asarray(self.pbc, dtype=bool)
         if cell.shape != (3, 3) or pbc.shape != (3,):
             raise StructureError(f"Wanted a cell [3, 3] and pbc [3], got {cell.shape} and {pbc.shape}.")
         if not np.isfinite(cell).all():

@@ -6,7 +6,10 @@ import numpy as np
 import vesin
 from jaxtyping import Float, Int
 
+from jorbit.core.errors import StructureError
 from jorbit.core.structure import Structure
+
+MIN_DISTANCE = 1e-3  # Å; no two nuclei are ever this close, but an atom copied by mistake is
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class PairList:
 
 def complete_cell(structure: Structure) -> Float[np.ndarray, "3 3"]:
     """A full-rank cell: rows of non-periodic directions are replaced by unit vectors normal to the periodic ones."""
-    cell, pbc = np.array(structure.cell, dtype=np.float64), np.asarray(structure.pbc)
+    cell, pbc = np.array(structure.cell, dtype=np.float64), np.asarray(structure.pbc, dtype=bool)
     if pbc.all():
         return cell
     # Rows of the right singular vectors beyond the rank span the complement of the periodic lattice vectors.
@@ -60,13 +63,16 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
     Returns:
         The full (both directions) list, sorted by i.
 
+    Raises:
+        StructureError: what `Structure.check` finds, or two atoms closer than 0.001 Å.
+
     Example:
         >>> two = Structure(positions=np.array([[0.0, 0, 0], [0, 0, 1]]), numbers=np.array([1, 1]))
         >>> find_pairs(two, 2.0).j.tolist()
         [1, 0]
     """
     structure.check()
-    pbc = np.asarray(structure.pbc)
+    pbc = np.asarray(structure.pbc, dtype=bool)
     positions = np.asarray(structure.positions, dtype=np.float64)
     cell = complete_cell(structure)
     # vesin bins atoms by fractional coordinates, so each non-periodic direction gets room for all atoms.
@@ -78,5 +84,11 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
         positions = positions - origin
     search = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shifts, distances = search.compute(positions, cell, pbc, quantities="ijSd")
+    if distances.min(initial=np.inf) < MIN_DISTANCE:
+        k = int(distances.argmin())
+        raise StructureError(
+            f"Atoms {i[k]} and {j[k]} are at one place ({distances[k]:.2g} Å apart, with periodic images). "
+            "Remove the copy; or was a length given in the wrong unit?"
+        )
     keep = distances < cutoff
     return PairList(i[keep].astype(np.int32), j[keep].astype(np.int32), shifts[keep].astype(np.int32), distances[keep])
