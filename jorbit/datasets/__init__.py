@@ -60,7 +60,7 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
 
     Args:
         path: an extxyz file (.xyz, .extxyz, also with .xz, .gz or .bz2), an npz file, any other file that ASE reads
-            (.traj, .cif, .vasp, ...), or the name of a data set.
+            (.traj, .cif, .vasp, ...), the name of a data set, or one split of it ("ethanol_gfn2:test").
         settings: passed on to `read_extxyz` (such as `energy_key`) or `read_npz` (such as `energy_unit`).
 
     Returns:
@@ -70,8 +70,8 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
         DataError: no such file, an empty one, an unknown format, or contents that cannot be right.
 
     Example:
-        >>> len(read("ethanol_gfn2"))
-        2000
+        >>> len(read("ethanol_gfn2")), len(read("ethanol_gfn2:test"))
+        (2000, 1000)
     """
     file = Path(path)
     if not file.exists():
@@ -98,12 +98,13 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
 
 
 def _read_named(name: str, settings: dict) -> list[Frame]:
-    if name in DATASETS:
+    dataset, _, split = name.partition(":")
+    if dataset in DATASETS:
         if settings:
             raise DataError(
-                f"The data set {name!r} knows its own keys and units; got {sorted(settings)}. Leave them out."
+                f"The data set {dataset!r} knows its own keys and units; got {sorted(settings)}. Leave them out."
             )
-        return list(load_dataset(name))
+        return load_dataset(dataset).split(split) if split else list(load_dataset(dataset))
     close = DATASETS.suggest(name)
     hint = f" Did you mean the data set {close!r}?" if close else ""
     raise DataError(
