@@ -23,7 +23,7 @@ MEV = 1000.0
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file (.safetensors).")],
-    data: Annotated[str, typer.Argument(help="Labelled frames: a file, or the name of a data set.")],
+    data: Annotated[str, typer.Argument(help="Labelled frames: a file, a data set, or data-set:split.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object (eV, eV/Å, eV/Å³; null = no labels) and nothing else.")
     ] = False,
@@ -35,7 +35,7 @@ def evaluate(
     Energy errors are per atom (meV/atom); force errors are over Cartesian components (meV/Å); stress errors over the
     six independent components (meV/Å³).
 
-    Example: [bold]jorbit evaluate jorbit-quickstart/model.safetensors ethanol_gfn2 --report errors.html[/]
+    Example: [bold]jorbit evaluate jorbit-quickstart/model.safetensors ethanol_gfn2:test --report errors.html[/]
     """
     start_jax()
     from jorbit.train.metrics import evaluate as measure

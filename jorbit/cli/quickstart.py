@@ -90,11 +90,11 @@ def quickstart(
 
 
 def load_split() -> tuple[list["Frame"], list["Frame"]]:
-    """The frames to fit and the held-out ones; the same on every machine."""
+    """The frames to fit and the held-out ones, disjoint; the same on every machine."""
     from jorbit.train.split import random_split
 
-    split = random_split(jorbit.read(DATA), train=N_TRAIN, test=N_TEST, seed=0)
-    return split.train, split.test
+    train, test = jorbit.read(f"{DATA}:train"), jorbit.read(f"{DATA}:test")
+    return random_split(train, train=N_TRAIN, seed=0).train, random_split(test, test=N_TEST, seed=0).test
 
 
 def ace(frames: list["Frame"], max_degree: tuple[int, ...]) -> "Potential":
@@ -191,7 +191,7 @@ def next_commands(output: Path) -> list[tuple[str, str]]:
     jorbit_command = "jorbit" if same or typed.name != "jorbit" else shlex.quote(str(typed))
     model, trajectory = (shlex.quote(str(output / name)) for name in ("model.safetensors", "trajectory.extxyz"))
     return [
-        (f"{jorbit_command} evaluate {model} {DATA}", "errors of the model on all 2000 frames, element by element"),
+        (f"{jorbit_command} evaluate {model} {DATA}:test", "errors of the model on the whole test set, element by element"),
         (
             f"{jorbit_command} md {model} {trajectory} --ensemble nvt_langevin --temperature 500 --ps 2 -o md.extxyz",
             "molecular dynamics at 500 K from the first frame of the trajectory",
