@@ -154,11 +154,15 @@ class Accumulator(abc.ABC):
     def misfit(self, coefficients: Float[np.ndarray, " parameters"]) -> float:
         """|X c - y|^2 over all rows, weights included."""
 
+    def keep(self, factor: Factor) -> Factor:
+        """The same factor, which later calls of `factor` leave alone."""
+        return factor
+
     @abc.abstractmethod
     def factor(self, ridge: float, prior_scale: Float[np.ndarray, " parameters"]) -> Factor:
         """Minimise |X c - y|^2 + ridge |Gamma c|^2 with Gamma = diag(prior_scale).
 
-        Overwrites the triangle of the previous Factor: one of them is alive at a time, to save memory.
+        Overwrites the triangle of the previous Factor, to save memory; `keep` it if it shall last.
 
         Raises:
             SingularSystemError: no unique solution in float64.
@@ -185,6 +189,11 @@ class NormalEquations(Accumulator):
         self._moment = np.zeros(n_parameters)
         self._targets_squared = 0.0
         self._work: np.ndarray | None = None
+
+    def keep(self, factor: Factor) -> Factor:
+        if factor.triangle is self._work:
+            self._work = None
+        return factor
 
     def _absorb(self, n: int) -> None:
         block, targets = self._block[:n], self._targets[:n]

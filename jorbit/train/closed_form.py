@@ -9,7 +9,6 @@ As probabilities: y_k ~ N(x_k.c, noise^2 / w_k^2) and c ~ N(0, noise^2 / (ridge 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +20,6 @@ from jorbit.train.accumulate import TSQR, Accumulator, Factor, NormalEquations, 
 
 __all__ = ["TSQR", "NormalEquations", "Posterior", "SingularSystemError", "Solution", "solve"]
 
-Prior = Literal["bayes", "ridge", "validation"]
 _DECADES_ABOVE = 2.0  # the search for the ridge ends this far above the largest diagonal element
 _COARSE_STEP = 2.5  # decades between the points of the first pass
 
@@ -101,7 +99,7 @@ def solve(
     system: Accumulator,
     prior_scale: Float[np.ndarray, " parameters"],
     *,
-    prior: Prior = "bayes",
+    prior: str = "bayes",
     ridge: float | None = None,
     validation: Accumulator | None = None,
     tolerance: float = 0.01,
@@ -234,7 +232,7 @@ def _search(
 
 
 def _finish(system: Accumulator, prior_scale: np.ndarray, ridge: float, count: int, note: str) -> Solution:
-    factor = system.factor(ridge, prior_scale)
+    factor = system.keep(system.factor(ridge, prior_scale))
     noise = _noise(system, prior_scale, factor, ridge)
     has_prior = ridge > 0 and bool((prior_scale > 0).any())
     evidence = _log_evidence(system, prior_scale, factor, ridge) if has_prior else None

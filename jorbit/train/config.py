@@ -48,11 +48,13 @@ class DataConfig(pydantic.BaseModel):
 
     model_config = _STRICT
     train: Source = pydantic.Field(description="file(s), data set, or data-set:split to train on")
-    train_size: int | float | None = pydantic.Field(None, description="frames or fraction; all the rest if absent")
-    valid: Part = pydantic.Field(None, description="file(s), or how much of the training source to hold out")
-    test: Part = pydantic.Field(None, description="file(s), or how much of the training source to hold out")
-    seed: int = pydantic.Field(0, ge=0, description="of the random split")
-    limit: int | None = pydantic.Field(None, gt=0, description="read at most this many frames of each source")
+    train_size: int | float | None = pydantic.Field(
+        default=None, description="frames or fraction; all the rest if absent"
+    )
+    valid: Part = pydantic.Field(default=None, description="file(s), or how much of the training source to hold out")
+    test: Part = pydantic.Field(default=None, description="file(s), or how much of the training source to hold out")
+    seed: int = pydantic.Field(default=0, ge=0, description="of the random split")
+    limit: int | None = pydantic.Field(default=None, gt=0, description="read at most this many frames of each source")
 
 
 def _options_of(cls: type, skip: Sequence[str] = ()) -> dict[str, Any]:
@@ -78,11 +80,11 @@ class FitConfig(pydantic.BaseModel):
 
     model_config = _STRICT
     prior: Literal["bayes", "ridge", "validation"] = "bayes"
-    ridge: float | None = pydantic.Field(None, ge=0)
+    ridge: float | None = pydantic.Field(default=None, ge=0)
     solver: Literal["cholesky", "qr"] = "cholesky"
     weights: WeightsConfig = pydantic.Field(default_factory=WeightsConfig)  # type: ignore[valid-type]
     reference_energies: Literal["fit", "isolated"] | dict[str | int, float] | None = None
-    seed: int = pydantic.Field(0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0)
 
 
 class TrainConfig(pydantic.BaseModel):

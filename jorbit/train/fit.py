@@ -1,8 +1,8 @@
 """fit(): labelled frames in, a potential with parameters and their covariance out, by one linear solve."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.closed_form import TSQR, NormalEquations, Prior, solve
+from jorbit.train.closed_form import TSQR, NormalEquations, solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
 from jorbit.train.metrics import evaluate
 from jorbit.train.progress import Progress, interrupts, reporting
@@ -36,17 +36,17 @@ class FitResult(NamedTuple):
 
 
 def fit(
-    frames: Sequence[Frame],
+    frames: Iterable[Frame],
     potential: Potential | None = None,
     *,
-    prior: Prior = "bayes",
+    prior: str = "bayes",
     ridge: float | None = None,
-    solver: Literal["cholesky", "qr"] = "cholesky",
+    solver: str = "cholesky",
     weights: FitWeights = FitWeights(),  # noqa: B008 (frozen)
     reference_energies: str | Mapping[str | int, float] | None = None,
     seed: int = 0,
     progress: Progress = None,
-    validation: Sequence[Frame] | None = None,
+    validation: Iterable[Frame] | None = None,
     fixed_params: Mapping[str, Any] | None = None,
     keep_partial: bool = False,
 ) -> FitResult:
@@ -92,6 +92,8 @@ def fit(
     """
     frames = _checked(frames)
     validation = None if validation is None else _checked(validation)
+    if prior not in ("bayes", "ridge", "validation"):
+        raise ConfigError(f"prior must be 'bayes', 'ridge' or 'validation', got {prior!r}.")
     if solver not in _SOLVERS:
         raise ConfigError(f"solver must be 'cholesky' or 'qr', got {solver!r}.")
     if validation is not None and prior != "validation":
@@ -169,7 +171,7 @@ def default_potential(frames: Sequence[Frame]) -> Potential:
     return Potential(terms=terms, species=species)
 
 
-def _checked(frames: Sequence[Frame]) -> list[Frame]:
+def _checked(frames: Iterable[Frame]) -> list[Frame]:
     frames = list(frames)
     if not frames:
         raise DataError("There are no frames to fit. Is the data file empty, or the limit 0?")

@@ -1,7 +1,7 @@
 """How far a potential is from reference data: energies, forces and stresses of many frames."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -145,7 +145,7 @@ class Metrics:
 def evaluate(
     potential: Potential,
     params: Params,
-    frames: Sequence[Frame],
+    frames: Iterable[Frame],
     progress: Progress = None,
     *,
     batch_atoms: int = 512,

@@ -1,12 +1,14 @@
 """What a fit found out about itself: numbers for the log, provenance for the model file, variances for the user."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from jorbit.core.protocols import Capacity
 from jorbit.core.structure import Structure
 from jorbit.train.buckets import frame_capacities
 from jorbit.train.closed_form import Posterior
@@ -40,14 +42,17 @@ class FitPosterior:
     problem: LinearProblem
     coefficients: Posterior
 
-    def predictive_std(self, structure: Structure) -> PredictiveStd:
-        """Standard deviation of energy, forces and stress of one structure.
+    def predictive_std(self, structures: Sequence[Structure]) -> list[PredictiveStd]:
+        """Standard deviations of energy, forces and stress of some structures; one compilation per bucket of sizes.
 
         Example:
-            >>> std = report.posterior.predictive_std(structure)
+            >>> std = report.posterior.predictive_std([structure])[0]
             >>> std.energy, std.forces.shape
         """
-        capacity = frame_capacities([structure], self.problem.potential.cutoffs)[0]
+        capacities = frame_capacities(structures, self.problem.potential.cutoffs)
+        return [self._std_of_one(s, c) for s, c in zip(structures, capacities, strict=True)]
+
+    def _std_of_one(self, structure: Structure, capacity: Capacity) -> PredictiveStd:
         rows, _ = self.problem.collect(structure, self.problem.launch(structure, capacity))
         energy, forces, stress = (np.sqrt(self.coefficients.variance(r)) for r in rows)
         full = None

@@ -69,7 +69,7 @@ def _from_dict(given: Mapping[str | int, float]) -> dict[int, float]:
     result = {}
     for key, energy in given.items():
         if isinstance(key, str) and key not in SYMBOLS:
-            close = difflib.get_close_matches(key, SYMBOLS, n=1, cutoff=0.3)
+            close = difflib.get_close_matches(key.capitalize(), SYMBOLS, n=1, cutoff=0.3)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"reference_energies names {key!r}, which is no element.{hint}")
         result[SYMBOLS.index(key) if isinstance(key, str) else int(key)] = float(energy)
