@@ -19,9 +19,9 @@ PER_STRUCTURE = ("energy", "stress", "energy_variance")  # fields of a Predictio
 
 
 def round_up(n: int) -> int:
-    """The smallest bucket that holds n: 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, ... (eight steps per doubling).
+    """The smallest bucket that holds n: 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, ... (four steps per doubling from 32 on).
 
-    Waste is at most an eighth above 32, and sizes that drift by a few per cent share one compilation.
+    Waste is below a quarter of n (or four), and sizes that drift by a few per cent share one compilation.
     """
     step = max(4, 2 ** max(0, (max(n, 1) - 1).bit_length() - 3))
     return -(-max(n, 1) // step) * step
