@@ -57,7 +57,7 @@ class AtomicBasis:
         species_j: Int[Array, "atoms slots"],
         mask: Bool[Array, "atoms slots"],
         space: ProductSpace,
-    ) -> list[Float[Array, "m rows atoms"]]:
+    ) -> list[Float[Array, "_ _ atoms"]]:
         """A_l [2l + 1, rows, atoms] for l = 0 .. l_max, with the rows that `space` uses.
 
         One matrix product per atom, [channels * n, slots] @ [slots, lm]; no scatter.
@@ -75,13 +75,13 @@ class AtomicBasis:
         species_j: Int[Array, " slots"],
         mask: Bool[Array, " slots"],
         space: ProductSpace,
-    ) -> list[Float[Array, "m rows directions"]]:
+    ) -> list[Float[Array, "_ _ _"]]:
         """dA_l / d vectors of ONE atom, directions = slots * 3 (a slot moves only its own term of the sum)."""
 
         def term(vector: Array, species: Array, present: Array) -> Array:
             radial, angular = self.pair_functions(vector, species_i, species)
             weights = self.channels(species, present, vectors.dtype)
-            return angular[:, None] * (radial[:, None] * weights[None, :]).reshape(-1)
+            return angular[:, None] * (radial[:, None] * weights[None, :]).reshape(1, -1)
 
         jacobian = jax.vmap(jax.jacfwd(term))(vectors, species_j, mask)  # [slots, lm, channels, 3]
         jacobian = jnp.moveaxis(jacobian, 0, 2)

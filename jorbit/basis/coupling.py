@@ -36,7 +36,7 @@ def _real_from_complex(l: int) -> np.ndarray:  # noqa: E741
     return u
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def clebsch_gordan(l1: int, l2: int, l3: int) -> Float[np.ndarray, "m1 m2 m3"]:
     """Real coupling C such that (a ⊗ b)_m3 = sum_m1m2 C[m1, m2, m3] a_m1 b_m2 transforms as degree l3.
 
@@ -63,13 +63,13 @@ def coupled_degrees(l1: int, l2: int) -> range:
     return range(abs(l1 - l2), l1 + l2 + 1)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def independent_couplings(degrees: tuple[int, int, int, int], labels: tuple[int, int, int, int]) -> tuple[int, ...]:
     """Intermediate degrees L for which the invariants ((a1 a2)_L (a3 a4)_L) are a linear basis.
 
-    All L together span the invariants of four tensors. Where two of the tensors are the same object, symmetry makes some
-    combinations vanish or depend on each other; those are found from the numerical rank of the polynomials' values at
-    random points (float64, pivoted Gram-Schmidt) and removed, lowest L kept first.
+    All L together span the invariants of four tensors. Where two of the tensors are the same object, symmetry makes
+    some combinations vanish or depend on each other; those are found from the numerical rank of the polynomials' values
+    at random points (float64, Gram-Schmidt) and removed, lowest L kept first.
 
     Args:
         degrees: l of the four tensors; their sum must be even.

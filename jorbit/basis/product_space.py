@@ -24,18 +24,23 @@ class ProductLimits:
         n_radial: radial indices 0 .. n_radial - 1.
         l_max: highest l in products of two or more.
         max_degree: limit on the total degree per order nu = 1, 2, ... (at most 4); its length is the correlation order.
+        max_factors: at most this many factors of each channel in a product; None = no limit. An atom with one oxygen
+            neighbour needs no products of two oxygen functions: they are functions of that one neighbour again.
     """
 
     n_channels: int
     n_radial: int
     l_max: int
     max_degree: tuple[int, ...]
+    max_factors: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.max_degree) <= 4:
             raise ConfigError(f"max_degree needs one number per order, 1 to 4 of them, got {self.max_degree}.")
         if self.n_channels < 1 or self.n_radial < 1 or self.l_max < 0:
             raise ConfigError(f"Wanted n_channels, n_radial >= 1 and l_max >= 0, got {self}.")
+        if self.max_factors is not None and len(self.max_factors) != self.n_channels:
+            raise ConfigError(f"max_factors needs one number per species ({self.n_channels}), got {self.max_factors}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,38 +104,38 @@ class ProductSpace:
         return len(self.rows) - 1
 
 
-def _multisets(functions: list[OneParticle], order: int, limit: int) -> Iterator[tuple[OneParticle, ...]]:
-    """Sorted tuples of `order` functions with total degree <= limit and even sum of l."""
+def _multisets(functions: list[OneParticle], order: int, limits: ProductLimits) -> Iterator[tuple[OneParticle, ...]]:
+    """Sorted tuples of `order` functions within the limits, with even sum of l."""
     by_degree = sorted(functions, key=lambda v: (v[0] + v[1], v))
-
-    def extend(start: int, room: int, chosen: tuple[OneParticle, ...]) -> Iterator[tuple[OneParticle, ...]]:
+    degrees = [v[0] + v[1] for v in by_degree]
+    most = limits.max_factors
+    stack = [(0, limits.max_degree[order - 1], ())]  # (first function that may follow, degrees left, functions so far)
+    while stack:
+        start, room, chosen = stack.pop()
         left = order - len(chosen)
         if left == 0:
-            if sum(v[0] for v in chosen) % 2 == 0:
+            if sum([v[0] for v in chosen]) % 2 == 0:
                 yield chosen
-            return
+            continue
         for k in range(start, len(by_degree)):
-            degree = by_degree[k][0] + by_degree[k][1]
-            if degree * left > room:  # the rest have at least this degree
+            if degrees[k] * left > room:  # the rest have at least this degree
                 break
-            yield from extend(k, room - degree, (*chosen, by_degree[k]))
-
-    yield from extend(0, limit, ())
-
-
-def _degree(*functions: OneParticle) -> int:
-    return sum(v[0] + v[1] for v in functions)
+            channel = by_degree[k][2]
+            if most is not None and sum([v[2] == channel for v in chosen]) >= most[channel]:
+                continue
+            stack.append((k, room - degrees[k], (*chosen, by_degree[k])))
 
 
 def _best_pairing(four: tuple[OneParticle, ...]) -> tuple[OneParticle, OneParticle, OneParticle, OneParticle]:
     """The split into two pairs that keeps the larger pair small, so that few distinct pairs are needed in all."""
     a, b, c, d = four
-    splits = [(a, b, c, d), (a, c, b, d), (a, d, b, c)]
-
-    def cost(s: tuple[OneParticle, ...]) -> tuple[int, int]:
-        return max(_degree(s[0], s[1]), _degree(s[2], s[3])), max(s[0][0] + s[1][0], s[2][0] + s[3][0])
-
-    return min(splits, key=cost)
+    best = None
+    for s in ((a, b, c, d), (a, c, b, d), (a, d, b, c)):
+        l_left, l_right = s[0][0] + s[1][0], s[2][0] + s[3][0]
+        cost = (max(l_left + s[0][1] + s[1][1], l_right + s[2][1] + s[3][1]), max(l_left, l_right))
+        if best is None or cost < best[0]:
+            best = (cost, s)
+    return best[1] if best else (a, b, c, d)
 
 
 Feature = tuple[str, tuple[int, int] | None, tuple, tuple[OneParticle, ...]]
@@ -146,16 +151,16 @@ def _features(limits: ProductLimits) -> Iterator[Feature]:
         if v[0] == 0 and v[1] <= limits.max_degree[0]:
             yield "single", None, (v,), (v,)
     if order >= 2:
-        for a, b in _multisets(functions, 2, limits.max_degree[1]):
+        for a, b in _multisets(functions, 2, limits):
             if a[0] == b[0]:
                 yield "pair", (0, 0), tuple(sorted((a, b))), (a, b)
     if order >= 3:
-        for a, b, c in _multisets(functions, 3, limits.max_degree[2]):
+        for a, b, c in _multisets(functions, 3, limits):
             if c[0] in coupled_degrees(a[0], b[0]):
                 # Three tensors have one invariant; the two of lowest degree make the pair, the third is dotted with it.
                 yield "triple", (c[0], 0), (tuple(sorted((a, b))), c), (a, b, c)
     if order >= 4:
-        for four in _multisets(functions, 4, limits.max_degree[3]):
+        for four in _multisets(functions, 4, limits):
             a, b, c, d = _best_pairing(four)
             a, b, c, d = *sorted((a, b)), *sorted((c, d))
             names: dict[OneParticle, int] = {}
@@ -221,7 +226,7 @@ def product_space(limits: ProductLimits) -> ProductSpace:
 
 def _pair_groups(needed: set, row_of: dict) -> tuple[tuple[PairGroup, ...], dict]:
     """Pairs sorted by (l1, l2), and the position of each in the block."""
-    pairs = sorted(needed, key=lambda p: (p[0][0], p[1][0], _degree(*p), p))
+    pairs = sorted(needed, key=lambda p: (p[0][0], p[1][0], p))
     position = {p: k for k, p in enumerate(pairs)}
     groups = []
     for l1, l2 in sorted({(a[0], b[0]) for a, b in pairs}):

@@ -1,9 +1,9 @@
 """Invariant products of the atomic basis: values, tangents, and contraction with coefficients.
 
 Arrays carry the atoms last and m first: `atomic[l]` is [2l + 1, rows, atoms], so that every operation runs over
-contiguous memory and each coupling is one matrix product [m, m1 m2] @ [m1 m2, pairs * atoms]. Every invariant of order 4
-is the dot product of two coupled pairs, every one of order 3 that of a pair and a single function: each pair product is
-computed once and shared by all invariants that hold it.
+contiguous memory and each coupling is one matrix product [m, m1 m2] @ [m1 m2, pairs * atoms]. Every invariant of
+order 4 is the dot product of two coupled pairs, every one of order 3 that of a pair and a single function: each pair
+product is computed once and shared by all invariants that hold it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from jorbit.basis.coupling import clebsch_gordan
 from jorbit.basis.product_space import Block, ProductSpace
 
-Atomic = Sequence[Float[Array, "m rows atoms"]]
+Atomic = Sequence[Float[Array, "_ _ _"]]
 
 
 def pair_products(block: Block, left: Atomic, right: Atomic) -> Float[Array, "m pairs atoms"]:

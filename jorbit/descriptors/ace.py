@@ -29,6 +29,8 @@ class ACE:
         max_degree: limit on the total degree for nu = 1, 2, ...
         l_max: highest l.
         family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
+        max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
+            number of neighbours of that species is enough, since more only give powers of the same functions.
 
     Example:
         >>> ACE(n_species=1, cutoff=5.0, max_degree=(3, 2)).n_features
@@ -45,6 +47,7 @@ class ACE:
     family: str = "chebyshev"
     envelope: str = "quadratic"
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
+    max_factors: tuple[int, ...] | None = None
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "ACE":
@@ -58,7 +61,7 @@ class ACE:
     def space(self) -> ProductSpace:
         """Tables of the invariants (cached)."""
         n_radial = max(self.max_degree) + 1
-        return product_space(ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree))
+        return product_space(ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree, self.max_factors))
 
     @property
     def atomic_basis(self) -> AtomicBasis:

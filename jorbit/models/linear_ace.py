@@ -31,6 +31,8 @@ class LinearACE:
             order (body order minus one), at most 4.
         l_max: highest l.
         family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
+        max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
+            number of neighbours of that species is enough, since more only give powers of the same functions.
         smoothness: exponent of the prior: functions that oscillate faster are expected to have smaller coefficients.
 
     Example:
@@ -48,6 +50,7 @@ class LinearACE:
     family: str = "chebyshev"
     envelope: str = "quadratic"
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
+    max_factors: tuple[int, ...] | None = None
     smoothness: float = 2.0
 
     @classmethod
@@ -65,6 +68,7 @@ class LinearACE:
             family=self.family,
             envelope=self.envelope,
             bond_lengths=self.bond_lengths,
+            max_factors=self.max_factors,
         )
 
     @property
