@@ -37,7 +37,7 @@ quickstart: .venv/installed
 	.venv/bin/jorbit quickstart
 
 test: .venv/installed-test
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/installed-lint
 	.venv/bin/ruff check .

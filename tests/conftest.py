@@ -37,9 +37,14 @@ def x64():
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests run after all others, so that a failure shows early."""
+    """Slow tests run after all others, and the tests of one file in one process: they share compiled functions."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            slow = " (slow)" if item.get_closest_marker("slow") else ""
+            item.add_marker(pytest.mark.xdist_group(f"{item.path}{slow}"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
