@@ -13,7 +13,7 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
-from jorbit.datasets import DATASETS, load_dataset, read
+from jorbit.datasets import read
 from jorbit.potential.artefact import save
 from jorbit.potential.potential import Potential
 from jorbit.train.config import DataConfig, TrainConfig, load_config
@@ -114,15 +114,8 @@ def read_split(config: DataConfig) -> Split:
 
 
 def _read_sources(sources: str | list[str], limit: int | None) -> list[Frame]:
-    frames: list[Frame] = []
-    for source in [sources] if isinstance(sources, str) else sources:
-        name, colon, part = source.partition(":")
-        if colon and name in DATASETS and not Path(source).exists():
-            found = load_dataset(name).split(part)
-        else:
-            found = read(source)
-        frames += found[:limit]
-    return frames
+    sources = [sources] if isinstance(sources, str) else sources
+    return [frame for source in sources for frame in read(source)[:limit]]
 
 
 def checksum(frames: Sequence[Frame]) -> str:

@@ -1,0 +1,164 @@
+"""Configurations of `jorbit train`: what is refused and how, and runs from a file to a model on disk."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import yaml
+from toy_pair import TABLE, TOY, ToyPair, coefficients, labelled, random_structures, true_params
+
+import jorbit
+from jorbit.core.errors import ConfigError
+from jorbit.datasets.extxyz import write_extxyz
+from jorbit.models import MODELS
+from jorbit.models.linear_ace import LinearACE
+from jorbit.potential.artefact import info
+from jorbit.terms import TERMS
+from jorbit.train.config import EXAMPLE, json_schema, load_config
+from jorbit.train.run import checksum, read_split, train
+
+DATA = {"train": "ethanol_gfn2"}
+
+
+def test_the_example_is_valid_and_builds_the_potential_it_describes():
+    config = load_config(yaml.safe_load(EXAMPLE))
+    potential = config.build_potential(TABLE)
+    assert potential.names == ("reference_energy", "linear_ace") and potential.cutoffs == (5.0,)
+    assert potential.terms[1] == LinearACE(n_species=2)
+
+
+def test_yaml_values_take_the_types_of_the_component(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: {train: ethanol_gfn2}\n"
+        "potential:\n  - {name: linear_ace, cutoff: 4, max_degree: [6, 4], smoothness: 1e1}\n"
+        "fit: {prior: ridge, ridge: 1e-6, reference_energies: {H: -13, 8: -2000.5}}\n"
+    )
+    config = load_config(path)
+    (term,) = config.build_potential(TABLE).terms
+    assert term == LinearACE(n_species=2, cutoff=4.0, max_degree=(6, 4), smoothness=10.0)
+    assert config.fit.ridge == 1e-6 and config.fit.reference_energies == {"H": -13.0, 8: -2000.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data": {"trian": "x"}}, "unknown key 'data.trian'. Did you mean 'train'"),
+        ({"data": {}}, "the key 'data.train' is missing"),
+        ({"data": DATA, "potental": []}, "unknown key 'potental'. Did you mean 'potential'"),
+        ({"data": DATA, "fit": {"weights": {"enrgy": 3}}}, "unknown key 'fit.weights.enrgy'. Did you mean 'energy'"),
+        ({"data": DATA, "fit": {"prior": "bays"}}, "'fit.prior'.*'bayes', 'ridge' or 'validation', got 'bays'"),
+        ({"data": DATA, "fit": {"ridge": -1}}, "'fit.ridge'.*greater than or equal to 0"),
+        ({"data": DATA, "potential": []}, "'potential'.*at least 1"),
+        ({"data": DATA, "potential": [{"cutoff": 5}]}, r"potential\[0\] needs a name"),
+        (
+            {"data": DATA, "potential": [{"name": "linear_ac"}]},
+            r"potential\[0\]: .*'linear_ac'. Did you mean 'linear_ace'",
+        ),
+        (
+            {"data": DATA, "potential": [{"name": "reference_energy"}, {"name": "linear_ace", "cutof": 3}]},
+            r"unknown key 'potential\[1\].cutof'. Did you mean 'cutoff'",
+        ),
+        ({"data": DATA, "potential": [{"name": "linear_ace", "cutoff": "far"}]}, r"'potential\[0\].cutoff'.*got 'far'"),
+        ({"data": DATA, "potential": [{"name": "linear_ace", "n_species": 3}]}, "n_species is found from the data"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_cure(content, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(content)
+
+
+def test_unreadable_files_are_explained(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("data: [1, 2\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match="keys and values"):
+        load_config(tmp_path / "list.yaml")
+
+
+def test_json_schema_lists_every_component_with_its_options():
+    schema = json.loads(json.dumps(json_schema()))
+    assert {"data", "potential", "fit", "output"} == set(schema["properties"])
+    choices = {c["$ref"].rpartition("/")[2] for c in schema["properties"]["potential"]["items"]["oneOf"]}
+    assert choices == {*MODELS, *TERMS}
+    ace = schema["$defs"]["linear_ace"]
+    assert ace["additionalProperties"] is False and ace["properties"]["cutoff"]["default"] == 5.0
+    assert "n_species" not in ace["properties"] and ace["properties"]["name"] == {"const": "linear_ace"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    frames = labelled(random_structures(24, periodic=True, seed=2), TOY, true_params())
+    write_extxyz(tmp_path / "all.extxyz", frames)
+    write_extxyz(tmp_path / "test.extxyz", frames[:5])
+    return tmp_path
+
+
+def config_for(files, **changes):
+    content = {
+        "data": {"train": str(files / "all.extxyz"), "valid": 4, "test": str(files / "test.extxyz"), "seed": 1},
+        "potential": [{"name": "reference_energy"}, {"name": "toy_pair", "cutoff": 3.0}],
+        "fit": {"prior": "ridge", "ridge": 1e-12},
+        "output": str(files / "out" / "model.safetensors"),
+    }
+    return content | changes
+
+
+def test_a_run_leaves_a_model_that_loads_and_says_where_it_came_from(files):
+    result = train(config_for(files))
+    assert {k: m.n_frames for k, m in result.metrics.items()} == {"train": 20, "valid": 4, "test": 5}
+    potential, params = jorbit.load(result.path)
+    assert potential.terms[1] == ToyPair(n_species=2)
+    np.testing.assert_allclose(params["toy_pair"]["c"], coefficients(), rtol=1e-5, atol=1e-6)
+    provenance = info(result.path)["provenance"]
+    assert provenance["fit"]["ridge"] == 1e-12 and provenance["fit"]["seed"] == 0
+    assert provenance["data"]["train"]["n_frames"] == 20 and len(provenance["data"]["test"]["sha256"]) == 64
+    assert provenance["config"]["data"]["seed"] == 1 and "jorbit" in provenance["fit"]["versions"]
+    assert provenance["metrics"]["test"]["force_mae"] == pytest.approx(result.metrics["test"].force_mae)
+    written = json.loads((result.path.parent / "model.metrics.json").read_text())
+    assert written["test"]["force_mae"] < 1e-6 and written["interrupted"] is False
+
+
+def test_ctrl_c_leaves_usable_files(files):
+    def interrupt(stage, done, total):
+        if stage == "design" and done == 12:
+            signal.raise_signal(signal.SIGINT)
+
+    result = train(config_for(files), progress=interrupt)
+    assert result.interrupted and result.metrics == {}
+    np.testing.assert_allclose(jorbit.load(result.path)[1]["toy_pair"]["c"], coefficients(), rtol=1e-3)
+    assert json.loads((files / "out" / "model.metrics.json").read_text()) == {"interrupted": True}
+    assert info(result.path)["provenance"]["interrupted"] is True
+
+
+def test_ctrl_c_while_measuring_keeps_the_fitted_model(files):
+    seen = []
+
+    def interrupt(stage, done, total):
+        seen.append(stage)
+        if stage == "evaluate" and total == 4:
+            raise KeyboardInterrupt
+
+    result = train(config_for(files), progress=interrupt)
+    assert result.interrupted and set(result.metrics) == {"train"}
+    assert jorbit.load(result.path)[0] == result.potential
+
+
+@pytest.mark.parametrize("output", ["out", "blocked/model.safetensors"])
+def test_an_output_that_cannot_be_written_is_noticed_before_the_work(files, output):
+    (files / "out").mkdir()
+    (files / "blocked").write_text("a file where a folder should be")
+    with pytest.raises(ConfigError, match="output:"):
+        train(config_for(files, output=str(files / output)), progress=lambda *_: pytest.fail("work began"))
+
+
+def test_sources_may_be_lists_parts_and_limits(files):
+    config = load_config({"data": {"train": [str(files / "all.extxyz"), str(files / "test.extxyz")], "limit": 6}})
+    split = read_split(config.data)
+    assert [len(p) for p in split] == [11, 0, 0]
+    everything = jorbit.read(files / "all.extxyz")
+    assert checksum(split.train[:5]) == checksum(everything[:5]) != checksum(everything[1:6])
