@@ -18,7 +18,7 @@ from jorbit.core.protocols import Capacity, Params
 from jorbit.core.structure import Structure
 from jorbit.graphs.ase_atoms import from_ase
 from jorbit.graphs.batching import build_graph, round_up
-from jorbit.graphs.cell_list import trim
+from jorbit.graphs.device_neighborhoods import trim
 from jorbit.graphs.neighbors import find_pairs
 from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
@@ -45,7 +45,7 @@ class Calculator(ase.calculators.calculator.Calculator):
     `jorbit.core.compilation.compilations()["ase_calculator"]` counts.
 
     Args:
-        model: a model file, or (potential, params).
+        model: path of a model file, or (potential, params).
         skin: Å.
         dtype: "float64" or "float32".
 
@@ -64,7 +64,7 @@ class Calculator(ase.calculators.calculator.Calculator):
     # Names are ASE's.
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
-    def __init__(self, model: str | Path | tuple[Potential, Params], *, skin: float = 0.5, dtype: str = "float64"):
+    def __init__(self, model: Any, *, skin: float = 0.5, dtype: str = "float64"):
         super().__init__()
         if isinstance(model, str | Path):
             from jorbit.potential.artefact import load

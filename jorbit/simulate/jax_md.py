@@ -22,7 +22,8 @@ from jorbit.core.protocols import Params
 from jorbit.core.pytree import pytree, static
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import round_up
-from jorbit.graphs.cell_list import DeviceNeighbors, add_neighborhoods, from_dense, plan_search, search, update
+from jorbit.graphs.cell_list import DeviceNeighbors, plan_search, search, update
+from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
 from jorbit.potential.potential import Potential
 
 Box = Any  # a scalar, a vector of edges, or a matrix with lattice vectors as columns

@@ -22,7 +22,7 @@ from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
 from jorbit.potential.potential import Potential
 from jorbit.simulate import observables
-from jorbit.simulate.jax_md import NeighborList, functions_for
+from jorbit.simulate.jax_md import NeighborFunctions, NeighborList, functions_for
 from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
 
@@ -119,7 +119,7 @@ def run(
         Energies, temperatures, drift, and the last configuration.
 
     Raises:
-        SimulationError: energies or positions are no longer finite.
+        SimulationError: energies or positions are no longer finite, or no neighbour list holds the atoms any more.
         StructureError, UnknownSpeciesError: a start that makes no sense or is not known to the potential.
         ConfigError: an unknown integrator, or numbers of steps that are not positive.
         DataError: the trajectory cannot be written.
@@ -178,13 +178,8 @@ def run(
                 host = jax.device_get((observed, new_neighbors.did_buffer_overflow))
                 if host[1]:
                     attempts, n_reallocations = attempts + 1, n_reallocations + 1
-                    if attempts > _MOST_ATTEMPTS:
-                        raise CapacityError(
-                            f"Neighbour lists overflowed {attempts} times in a row after step {done}: atoms draw "
-                            "together without end. The potential was probably never fitted to such distances."
-                        )
                     neighbor_fn = dataclasses.replace(neighbor_fn, headroom=neighbor_fn.headroom * 1.3)
-                    neighbors = neighbor_fn.allocate(state.position)
+                    neighbors = _more_room(neighbor_fn, state.position, attempts, done)
                     continue
                 used = np.concatenate([[done == 0], plan[k][1:] > 0]) if k == 0 else plan[k] > 0
                 at = done + np.cumsum(plan[k])[used]
@@ -287,6 +282,19 @@ def _record_plan(n_steps: int, record_every: int, block_size: int) -> np.ndarray
     plan = np.zeros(n_blocks * per_block, np.int32)
     plan[: len(stretches)] = stretches
     return plan.reshape(n_blocks, per_block)
+
+
+def _more_room(neighbor_fn: NeighborFunctions, position: Array, attempts: int, step: int) -> NeighborList:
+    try:
+        if attempts <= _MOST_ATTEMPTS:
+            return neighbor_fn.allocate(position)
+        reason = f"neighbour lists overflowed {attempts} times in a row."
+    except CapacityError as error:
+        reason = str(error)
+    raise SimulationError(
+        f"The simulation cannot go on after step {step}: {reason} Atoms draw together without end, or fly away: use a "
+        "shorter timestep, relax the start first, or fit the potential to configurations like these."
+    )
 
 
 def _require_finite(frames: dict[str, np.ndarray], steps: np.ndarray) -> None:

@@ -9,7 +9,8 @@ from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.graph import Graph
 from jorbit.core.structure import Structure
 from jorbit.graphs import find_pairs
-from jorbit.graphs.cell_list import _compact, add_neighborhoods, plan_search, search, update
+from jorbit.graphs.cell_list import _compact, plan_search, search, update
+from jorbit.graphs.device_neighborhoods import add_neighborhoods
 
 CUTOFFS = (2.0, 4.0)
 compiled_search = jax.jit(search, static_argnums=0)
