@@ -21,7 +21,7 @@ from jorbit.train.accumulate import TSQR, Accumulator, Factor, NormalEquations, 
 __all__ = ["TSQR", "NormalEquations", "Posterior", "SingularSystemError", "Solution", "solve"]
 
 _DECADES_ABOVE = 2.0  # the search for the ridge ends this far above the largest diagonal element
-_COARSE_STEP = 2.5  # decades between the points of the first pass
+_COARSE_STEP = 3.2  # decades between the points of the first pass
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def solve(
     prior: str = "bayes",
     ridge: float | None = None,
     validation: Accumulator | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = 0.03,
 ) -> Solution:
     """Solve a gathered system.
 
