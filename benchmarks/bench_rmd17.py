@@ -1,0 +1,103 @@
+"""Linear ACE on revised MD17: official split 01, 950 frames to fit, 50 to choose the ridge, 1000 to test.
+
+    JORBIT_DATA=... python benchmarks/bench_rmd17.py [molecule ...]      # writes benchmarks/results/rmd17.json
+
+Published rows: MAE, energy meV / force meV/Å, of Batatia et al., arXiv:2206.07697, Table 1.
+"""
+
+import argparse
+import gc
+
+from common import Stopwatch, environment, load_rows, write
+
+# energy MAE meV, force MAE meV/Å
+PUBLISHED = {
+    "aspirin": {"linear ACE": (6.1, 17.9), "GAP": (17.7, 44.9), "ANI": (16.6, 40.6), "MACE": (2.2, 6.6)},
+    "benzene": {"linear ACE": (0.04, 0.5), "GAP": (0.75, 6.0), "ANI": (3.3, 10.0), "MACE": (0.4, 0.3)},
+    "ethanol": {"linear ACE": (1.2, 7.3), "GAP": (3.5, 18.1), "ANI": (2.5, 13.4), "MACE": (0.4, 2.1)},
+    "malonaldehyde": {"linear ACE": (1.7, 11.1), "GAP": (4.8, 26.4), "ANI": (4.6, 24.5), "MACE": (0.8, 4.1)},
+    "naphthalene": {"linear ACE": (0.9, 5.1), "GAP": (3.8, 16.5), "ANI": (11.3, 29.2), "MACE": (0.5, 1.6)},
+    "uracil": {"linear ACE": (1.1, 6.6), "GAP": (3.0, 17.6), "ANI": (5.1, 21.4), "MACE": (0.5, 2.1)},
+}
+OPTIONS = {"cutoff": 4.5, "bond_lengths": 1.5}
+# Per molecule: degrees per order and l_max, as large as a fit of a few minutes on two cores allows.
+SIZES: dict[str, dict] = {
+    "aspirin": {"max_degree": (12, 9, 8), "l_max": 4},
+    "benzene": {"max_degree": (14, 12, 10, 8), "l_max": 4},
+    "ethanol": {"max_degree": (14, 10, 9, 5), "l_max": 4},
+    "malonaldehyde": {"max_degree": (14, 10, 8, 4), "l_max": 4},
+    "naphthalene": {"max_degree": (14, 12, 10, 7), "l_max": 4},
+    "uracil": {"max_degree": (12, 8, 7), "l_max": 4},
+}
+
+
+def run(molecule: str) -> dict:
+    """Fit and test one molecule."""
+    import jorbit
+    from jorbit.datasets import load_dataset
+    from jorbit.models.linear_ace import LinearACE
+    from jorbit.terms.reference_energy import ReferenceEnergy
+    from jorbit.train.metrics import evaluate
+
+    data = load_dataset(f"rmd17_{molecule}")
+    train, test = data.split("train_01"), data.split("test_01")
+    species = jorbit.SpeciesTable.from_structures([train[0].structure])
+    count = {z: int((train[0].structure.numbers == z).sum()) for z in species.numbers}
+    model = LinearACE(
+        n_species=len(species),
+        **OPTIONS,
+        **SIZES[molecule],
+        max_factors=tuple(min(4, count[z]) for z in species.numbers),
+    )
+    potential = jorbit.Potential(terms=(ReferenceEnergy(n_species=len(species)), model), species=species)
+    watch = Stopwatch()
+    potential, params, report = jorbit.fit(
+        train[:950], potential, prior="validation", validation=train[950:1000], progress=True
+    )
+    seconds = watch.read()
+    errors = evaluate(potential, params, test)
+    energy, force = errors.energy_mae * 1e3, errors.force_mae * 1e3
+    published = PUBLISHED[molecule]["linear ACE"]
+    print(
+        f"{molecule}: {model.n_parameters} parameters, energy MAE {energy:.2f} meV ({published[0]}), "
+        f"force MAE {force:.2f} meV/Å ({published[1]}), fit {seconds['wall_s']:.0f} s",
+        flush=True,
+    )
+    return {
+        "molecule": molecule,
+        "n_parameters": model.n_parameters,
+        "options": OPTIONS | SIZES[molecule] | {"max_factors": model.max_factors},
+        "n_train": 950,
+        "n_validation": 50,
+        "n_test": len(test),
+        "energy_mae_mev": energy,
+        "force_mae_mev_per_angstrom": force,
+        "energy_rmse_mev": errors.energy_rmse * 1e3,
+        "force_rmse_mev_per_angstrom": errors.force_rmse * 1e3,
+        "ridge": report.ridge,
+        "fit_seconds": seconds,
+        "seconds_by_stage": report.seconds,
+        "compilations": report.compilations,
+        "published": PUBLISHED[molecule],
+        "environment": environment(),
+    }
+
+
+def main() -> None:
+    """Run the molecules asked for; rows of other molecules in the results file stay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("molecules", nargs="*", default=list(SIZES), choices=[*SIZES, []])
+    options = parser.parse_args()
+    rows = load_rows("rmd17", "molecule")
+    for molecule in options.molecules:
+        rows[molecule] = run(molecule)
+        write(
+            "rmd17",
+            "linear ACE on revised MD17, split 01, 950 + 50 frames, MAE on the 1000 test frames",
+            [rows[name] for name in SIZES if name in rows],
+        )
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()
