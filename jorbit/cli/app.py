@@ -22,10 +22,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool) -> None:
+def _print_version(value: bool) -> bool:
     if value:
         typer.echo(f"jorbit {jorbit.__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

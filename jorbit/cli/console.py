@@ -1,6 +1,7 @@
 """What all commands share: where to print, how to start JAX, and what to do when something goes wrong."""
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,8 @@ def start_jax() -> None:
 
 
 def progress_bar(transient: bool = False) -> Progress:
-    """A bar on stderr: what is done, how far, how long still. A transient one is wiped away at the end."""
+    """A bar on stderr, when that is a terminal: what is done, how far, how long still. Wiped away if transient."""
+    console = err()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -43,8 +45,9 @@ def progress_bar(transient: bool = False) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=err(),
+        console=console,
         transient=transient,
+        disable=not console.is_terminal,
     )
 
 
@@ -95,6 +98,8 @@ def _os_message(error: OSError) -> str:
         return f"There is no file {error.filename}. Check the path."
     if isinstance(error, PermissionError) and error.filename:
         return f"No permission to open {error.filename}. Check who owns it, or choose another path."
+    if error.errno == errno.ENOSPC:
+        return "No space left on device: the output is not complete. Make room, or choose another place for it."
     if error.filename:
         return f"{error.filename}: {error.strerror}."
     return f"{error.strerror or error}."

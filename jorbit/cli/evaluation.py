@@ -44,8 +44,8 @@ def evaluate(
         check_writable(report)
     potential, params = jorbit.load(model)
     frames = read_frames(data)[:limit]
-    with progress_bar() as bar:
-        task = bar.add_task("evaluate", total=len(frames), visible=not as_json)
+    with progress_bar(transient=True) as bar:
+        task = bar.add_task("evaluate", total=len(frames))
         metrics = measure(potential, params, frames, lambda _, done, total: bar.update(task, completed=done))
     if report is not None:
         report.write_text(error_page(f"{model} on {data}", metrics), encoding="utf-8")

@@ -32,7 +32,7 @@ def registries() -> dict[str, "Registry"]:
     for seam in SEAMS:
         if importlib.util.find_spec(f"jorbit.{seam}"):
             values = vars(importlib.import_module(f"jorbit.{seam}")).values()
-            found |= {seam: value for value in values if isinstance(value, Registry)}
+            found.update((seam, value) for value in values if isinstance(value, Registry))
     return found
 
 

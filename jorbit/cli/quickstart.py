@@ -75,6 +75,7 @@ def quickstart(
             temperature=TEMPERATURE,
             record_every=5,
             trajectory=trajectory,
+            progress=console.is_terminal,
         )
         console.print(
             f"[bold]Simulation[/]  {result.n_steps * TIMESTEP / 1000:g} ps at constant energy in jax-md, mean "
@@ -191,7 +192,10 @@ def next_commands(output: Path) -> list[tuple[str, str]]:
     jorbit_command = "jorbit" if same or typed.name != "jorbit" else shlex.quote(str(typed))
     model, trajectory = (shlex.quote(str(output / name)) for name in ("model.safetensors", "trajectory.extxyz"))
     return [
-        (f"{jorbit_command} evaluate {model} {DATA}:test", "errors of the model on the whole test set, element by element"),
+        (
+            f"{jorbit_command} evaluate {model} {DATA}:test",
+            "errors of the model on the whole test set, element by element",
+        ),
         (
             f"{jorbit_command} md {model} {trajectory} --ensemble nvt_langevin --temperature 500 --ps 2 -o md.extxyz",
             "molecular dynamics at 500 K from the first frame of the trajectory",

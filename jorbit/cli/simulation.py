@@ -71,6 +71,7 @@ def md(
             record_every=min(every, n_steps),
             trajectory=output,
             seed=seed,
+            progress=out().is_terminal,
         )
     from jorbit.report import drift_text
 

@@ -13,20 +13,22 @@ from jorbit.cli.console import INTERRUPTED, err, leaving, out, progress_bar, sta
 from jorbit.cli.evaluation import metrics_table
 
 
-def _print_example(value: bool) -> None:
+def _print_example(value: bool) -> bool:
     if value:
         from jorbit.train.config import EXAMPLE
 
         typer.echo(EXAMPLE, nl=False)
         raise typer.Exit
+    return value
 
 
-def _print_schema(value: bool) -> None:
+def _print_schema(value: bool) -> bool:
     if value:
         from jorbit.train.config import json_schema
 
         typer.echo(json.dumps(json_schema(), indent=2))
         raise typer.Exit
+    return value
 
 
 def train(
