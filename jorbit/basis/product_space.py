@@ -189,7 +189,7 @@ def product_space(limits: ProductLimits) -> ProductSpace:
     found = list(_features(limits))
     used = sorted({v for _, _, _, factors in found for v in factors})
     rows = tuple(
-        np.array([v[1:] for v in used if v[0] == l], dtype=np.int64).reshape(-1, 2)
+        np.array([v[1:] for v in used if v[0] == l], dtype=np.int32).reshape(-1, 2)
         for l in range(max(v[0] for v in used) + 1)
     )
     row_of = {(l, *map(int, r)): k for l in range(len(rows)) for k, r in enumerate(rows[l])}
@@ -198,7 +198,7 @@ def product_space(limits: ProductLimits) -> ProductSpace:
     for feature in found:
         by_kind.setdefault(feature[:2], []).append(feature)
     ordered = list(by_kind.get(("single", None), []))
-    single = np.array([row_of[f[2][0]] for f in ordered], dtype=np.int64)
+    single = np.array([row_of[f[2][0]] for f in ordered], dtype=np.int32)
     blocks = []
     for key in sorted({k for _, k in by_kind if k is not None}):
         pairs, triples, quadruples = (by_kind.get((kind, key), []) for kind in ("pair", "triple", "quadruple"))
@@ -208,7 +208,7 @@ def product_space(limits: ProductLimits) -> ProductSpace:
             Block(
                 degree=key[0],
                 groups=groups,
-                pair=np.array([position[f[2]] for f in pairs], dtype=np.int64),
+                pair=np.array([position[f[2]] for f in pairs], dtype=np.int32),
                 triple=_table([(position[f[2][0]], row_of[f[2][1]]) for f in triples]),
                 quadruple=_table([(position[f[2][0]], position[f[2][1]]) for f in quadruples]),
             )
@@ -235,12 +235,12 @@ def _pair_groups(needed: set, row_of: dict) -> tuple[tuple[PairGroup, ...], dict
             PairGroup(
                 l1=l1,
                 l2=l2,
-                rows1=np.array([row_of[a] for a, _ in chosen], dtype=np.int64),
-                rows2=np.array([row_of[b] for _, b in chosen], dtype=np.int64),
+                rows1=np.array([row_of[a] for a, _ in chosen], dtype=np.int32),
+                rows2=np.array([row_of[b] for _, b in chosen], dtype=np.int32),
             )
         )
     return tuple(groups), position
 
 
 def _table(rows: list[tuple[int, int]]) -> np.ndarray:
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return np.array(rows, dtype=np.int32).reshape(-1, 2)
