@@ -65,7 +65,7 @@ class RadialBasis:
             number for all pairs.
 
     Example:
-        >>> RadialBasis(n_radial=6, cutoff=5.0)(jnp.array([1.0, 5.0]))[1].tolist()
+        >>> abs(RadialBasis(n_radial=6, cutoff=5.0)(jnp.array([1.0, 5.0]))[1]).tolist()
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
 

@@ -50,7 +50,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; the first column is left-aligned, the others right.
 
     Example:
-        >>> table(["a"], [["<1>"]])[-58:]
+        >>> table(["a"], [["<1>"]])[-56:]
         '<tbody><tr><td>&lt;1&gt;</td></tr></tbody></table></div>'
     """
     head = "".join(f"<th>{html.escape(h)}</th>" for h in headers)

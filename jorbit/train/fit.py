@@ -83,8 +83,14 @@ def fit(
         ConfigError: options that contradict each other.
 
     Example:
-        >>> potential, params, report = fit(frames[:200])
-        >>> print(report)
+        >>> from jorbit.datasets import load_dataset
+        >>> from jorbit.models.linear_ace import LinearACE
+        >>> frames = list(load_dataset("ethanol_gfn2"))[:3]
+        >>> small = LinearACE(n_species=3, cutoff=2.0, max_degree=(4,))
+        >>> potential = Potential((ReferenceEnergy(n_species=3), small), SpeciesTable.from_numbers([1, 6, 8]))
+        >>> potential, params, report = fit(frames, potential)
+        >>> sorted(params)
+        ['linear_ace', 'reference_energy']
 
     References:
         van der Oord, Dusson, Csányi, Ortner, Mach. Learn.: Sci. Technol. 1, 015004 (2020), for linear fits of ACE.

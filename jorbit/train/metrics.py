@@ -163,8 +163,11 @@ def evaluate(
         UnknownSpeciesError: an element the potential does not know.
 
     Example:
+        >>> from jorbit.datasets import load_dataset
         >>> from jorbit.train.statistics import mean_energy_baseline
-        >>> metrics = evaluate(*mean_energy_baseline(frames), frames)
+        >>> frames = list(load_dataset("ethanol_gfn2"))[:3]
+        >>> evaluate(*mean_energy_baseline(frames), frames).n_frames
+        3
     """
     frames = list(frames)
     if not frames:

@@ -46,8 +46,8 @@ class FitPosterior:
         """Standard deviations of energy, forces and stress of some structures; one compilation per bucket of sizes.
 
         Example:
-            >>> std = report.posterior.predictive_std([structure])[0]
-            >>> std.energy, std.forces.shape
+            >>> std = report.posterior.predictive_std([structure])[0]  # doctest: +SKIP
+            >>> std.energy, std.forces.shape  # doctest: +SKIP
         """
         capacities = frame_capacities(structures, self.problem.potential.cutoffs)
         return [self._std_of_one(s, c) for s, c in zip(structures, capacities, strict=True)]

@@ -43,7 +43,9 @@ def random_split(
         DataError: more frames wanted than there are.
 
     Example:
-        >>> [len(part) for part in random_split(list_of_ten, train=6, test=0.2)]
+        >>> from jorbit.core.structure import Structure
+        >>> ten = [Frame(structure=Structure(positions=np.zeros((1, 3)), numbers=np.array([2])))] * 10
+        >>> [len(part) for part in random_split(ten, train=6, test=0.2)]
         [6, 0, 2]
     """
     total = len(frames)
