@@ -212,12 +212,16 @@ def _search(
         return seen[exponent]
 
     grid = np.linspace(low, high, max(5, round((high - low) / _COARSE_STEP) + 1))
-    values = [value(x) for x in grid]
+    values: list[float] = []
+    for x in grid:  # from below; once the cost has risen twice in a row, the minimum lies behind
+        values.append(value(x))
+        if len(values) > 2 and np.isfinite(values[-3]) and values[-3] < values[-2] < values[-1]:
+            break
     if not np.isfinite(values).any():
         # Nothing solvable in the whole range: unpenalised parameters are dependent; let the factorisation explain.
         system.factor(10.0**high, prior_scale)
     k = int(np.nanargmin(np.where(np.isfinite(values), values, np.inf)))
-    bracket = (grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)])
+    bracket = (grid[max(k - 1, 0)], grid[min(k + 1, len(values) - 1)])
     minimize_scalar(
         lambda x: min(value(float(x)), 1e300), bounds=bracket, method="bounded", options={"xatol": tolerance}
     )
