@@ -22,12 +22,12 @@ PUBLISHED = {
 OPTIONS = {"cutoff": 4.5, "bond_lengths": 1.5}
 # Per molecule: degrees per order and l_max, as large as a fit of a few minutes on two cores allows.
 SIZES: dict[str, dict] = {
-    "aspirin": {"max_degree": (12, 9, 8), "l_max": 4},
-    "benzene": {"max_degree": (14, 12, 10, 8), "l_max": 4},
-    "ethanol": {"max_degree": (14, 10, 9, 5), "l_max": 4},
-    "malonaldehyde": {"max_degree": (14, 10, 8, 4), "l_max": 4},
-    "naphthalene": {"max_degree": (14, 12, 10, 7), "l_max": 4},
-    "uracil": {"max_degree": (12, 8, 7), "l_max": 4},
+    "aspirin": {"max_degree": (12, 9, 9), "l_max": 4},
+    "benzene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
+    "ethanol": {"max_degree": (14, 10, 10), "l_max": 5},
+    "malonaldehyde": {"max_degree": (14, 10, 8, 4), "l_max": 5},
+    "naphthalene": {"max_degree": (14, 12, 10, 6), "l_max": 5},
+    "uracil": {"max_degree": (12, 9, 6), "l_max": 4},
 }
 
 

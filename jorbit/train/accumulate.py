@@ -4,6 +4,7 @@
 
 import abc
 import dataclasses
+import os
 
 import numpy as np
 from jaxtyping import Float
@@ -72,6 +73,7 @@ class Accumulator(abc.ABC):
     def __init__(self, n_parameters: int, block_rows: int | None = None):
         if n_parameters < 1:
             raise DataError("A linear fit needs at least one parameter; this potential has none that is linear.")
+        _require_memory(n_parameters)
         width = n_parameters + self.extra_columns
         if block_rows is None:
             block_rows = min(_MAX_BLOCK_ROWS, max(128, _BLOCK_BYTES // (8 * width)))
@@ -167,6 +169,21 @@ class Accumulator(abc.ABC):
         Raises:
             SingularSystemError: no unique solution in float64.
         """
+
+
+def _require_memory(n_parameters: int) -> None:
+    """Refuse a problem whose square matrices (two of them at least) exceed the memory of the machine."""
+    needed = 2 * 8 * n_parameters**2
+    try:
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such figures on this system: let the allocation decide
+        return
+    if needed > have:
+        raise DataError(
+            f"A fit of {n_parameters:,} parameters needs at least {needed / 2**30:.0f} GiB of memory, and this machine "
+            f"has {have / 2**30:.0f} GiB. Lower the degrees (max_degree) or l_max of the model: about "
+            f"{int((have / 32) ** 0.5):,} parameters fit comfortably."
+        )
 
 
 class NormalEquations(Accumulator):

@@ -24,6 +24,9 @@ from jorbit.train.statistics import References
 from jorbit.train.statistics import reference_energies as find_reference_energies
 
 _SOLVERS = {"cholesky": NormalEquations, "qr": TSQR}
+# Degrees of the default ACE, in the order in which they are tried.
+_DEGREES = ((6,), (8, 3), (8, 4, 2), (10, 5, 3), (10, 6, 4), (12, 7, 5), (12, 8, 6), (12, 10, 8), (14, 12, 10, 8))
+_MAX_DEFAULT_PARAMETERS = 6000
 _HELD_OUT = 0.1  # of the frames, to choose the ridge when prior="validation" comes without frames
 
 
@@ -169,12 +172,21 @@ def fit(
 
 
 def default_potential(frames: Sequence[Frame]) -> Potential:
-    """ReferenceEnergy + LinearACE with default options, for the elements (and orbits) found in the frames."""
+    """ReferenceEnergy + LinearACE, as detailed as its number of parameters allows for the elements (and orbits) found.
+
+    The number of products grows with a power of the number of species: degrees are lowered until a fit is a matter of
+    minutes (at most about 6000 parameters).
+    """
     from jorbit.models.linear_ace import LinearACE
 
     species = SpeciesTable.from_structures(f.structure for f in frames)
-    terms = (ReferenceEnergy(n_species=len(species)), LinearACE(n_species=len(species)))
-    return Potential(terms=terms, species=species)
+    model = LinearACE(n_species=len(species), max_degree=_DEGREES[0])
+    for degrees in _DEGREES[1:]:
+        larger = LinearACE(n_species=len(species), max_degree=degrees)
+        if larger.n_parameters > _MAX_DEFAULT_PARAMETERS:
+            break
+        model = larger
+    return Potential(terms=(ReferenceEnergy(n_species=len(species)), model), species=species)
 
 
 def _checked(frames: Iterable[Frame]) -> list[Frame]:

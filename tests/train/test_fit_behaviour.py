@@ -13,8 +13,9 @@ import jorbit
 from jorbit import Frame, Labels, Potential, SpeciesTable, Structure
 from jorbit.core.errors import ConfigError, DataError, UnknownSpeciesError
 from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.train.accumulate import NormalEquations
 from jorbit.train.design import FitWeights
-from jorbit.train.fit import fit
+from jorbit.train.fit import default_potential, fit
 
 ENERGIES = np.array([-3.0, -20.0])
 NOISE = 0.05
@@ -177,3 +178,15 @@ def test_reference_energies_alone_are_a_potential_too(exact):
     _, params, report = fit(frames, potential)
     np.testing.assert_allclose(params["reference_energy"]["energies"], ENERGIES, rtol=1e-9)
     assert report.effective_parameters == 2
+
+
+def test_a_problem_larger_than_the_machine_is_refused_before_the_work():
+    with pytest.raises(DataError, match="max_degree"):
+        NormalEquations(10**7)
+
+
+def test_the_default_model_stays_affordable_with_many_elements():
+    for n in (1, 3, 8):
+        numbers = np.arange(1, n + 1)
+        frame = Frame(structure=Structure(positions=np.zeros((n, 3)), numbers=numbers))
+        assert 0 < default_potential([frame]).terms[1].n_parameters <= 6000
