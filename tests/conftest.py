@@ -1,6 +1,11 @@
 """Fixtures and rules of the test run: strict promotion, reproducible random tests, slow tests last."""
 
 import os
+
+# Before numpy and tblite are loaded: several threads add in an order that depends on the load of the machine, and
+# tests that compare two runs of tblite bit by bit would fail now and then. Two test processes use two cores anyway.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pathlib
 import time
 
