@@ -1,0 +1,100 @@
+"""What the README promises: its example runs, its tables are the measured ones, its commands and links exist."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def load_make_tables():
+    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "benchmarks" / "make_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def example() -> str:
+    block = README.split("<!-- example: begin")[1].split("<!-- example: end -->")[0]
+    return re.search(r"```python\n(.*?)```", block, re.DOTALL).group(1)
+
+
+def test_example_has_at_most_fifteen_lines():
+    assert len([line for line in example().splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.slow
+def test_example_runs_as_it_stands(tmp_path):
+    check = "\nassert forces.shape == (9, 3) and len(result.times) == 21 and abs(report.training.force_mae) < 0.1\n"
+    (tmp_path / "example.py").write_text(example() + check)
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(ase.io.read(tmp_path / "ethanol.extxyz", index=":")) == 21
+    assert (tmp_path / "ethanol.safetensors").exists()
+
+
+def test_benchmark_tables_are_what_the_results_say():
+    tables = load_make_tables()
+    assert tables.insert(README, tables.render()) == README, "run python benchmarks/make_tables.py"
+
+
+def test_tables_change_when_a_result_changes(tmp_path):
+    tables = load_make_tables()
+    row = {"tool": "jorbit host", "n_atoms": 1000, "us_per_atom": 3.14159}
+    content = {"what": "lists", "date": "2026-01-02T03:04", "versions": {"jax": "0.10.1"}, "threads": 1, "rows": [row]}
+    (tmp_path / "neighbors.json").write_text(json.dumps(content))
+    first = tables.render(tmp_path)
+    assert "3.14" in first and "2026-01-02" in first and "1,000 atoms" in first
+    row["us_per_atom"] = 2.71828
+    (tmp_path / "neighbors.json").write_text(json.dumps(content))
+    assert "2.72" in tables.render(tmp_path) and "3.14" not in tables.render(tmp_path)
+
+
+def test_numbers_keep_their_meaning_in_a_table():
+    number = load_make_tables().number
+    assert [number(x) for x in (0.04321, 1.2345, 12.345, 1234.5, None)] == ["0.0432", "1.23", "12.3", "1234", "-"]
+
+
+def test_accuracy_and_timing_stand_between_the_markers_only():
+    tables = load_make_tables()
+    before, rest = README.split(tables.BEGIN)
+    outside = before + rest.split(tables.END)[1]
+    assert not re.search(r"\d\s*(meV|µs|ms\b|ns/day|kcal)", outside)
+
+
+def test_links_inside_the_repository_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_command_table_names_the_commands_that_exist():
+    from jorbit.cli import app
+
+    exist = {c.name or c.callback.__name__ for c in app.registered_commands}
+    rows = re.findall(r"^\| (`jorbit .*?) \|", README, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`jorbit (\w+)", row)} == exist
+
+
+def test_extras_in_the_readme_are_those_of_the_package():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = README.split("| extra | for |")[1].split("\n\n")[0]
+    named = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == set(project["optional-dependencies"])
