@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 CUTOFF = 5.0
 RESULTS = pathlib.Path(__file__).parent / "results" / "neighbors.json"
@@ -72,7 +73,7 @@ def host_vesin(atoms, repeats: int) -> dict:  # type: ignore[no-untyped-def]
 
 
 def host_matscipy(atoms, repeats: int) -> dict:  # type: ignore[no-untyped-def]
-    from matscipy.neighbours import neighbour_list
+    from matscipy.neighbours import neighbour_list  # pyright: ignore[reportMissingImports]
 
     def once():  # type: ignore[no-untyped-def]
         return neighbour_list("ijSd", atoms, CUTOFF)
@@ -112,7 +113,7 @@ def device_jax_md(dtype: str) -> Callable:
         from jax_md import partition, space
 
         with jax.enable_x64(dtype == "float64"):
-            length = float(atoms.cell.array[0, 0])
+            length: Any = float(atoms.cell.array[0, 0])
             displacement, _ = space.periodic(length)
             neighbor_fn = partition.neighbor_list(
                 displacement, length, CUTOFF, dr_threshold=0.0, capacity_multiplier=1.25, format=partition.Dense

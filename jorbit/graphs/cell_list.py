@@ -25,6 +25,7 @@ from jorbit.graphs.batching import round_up
 from jorbit.graphs.neighbors import complete_cell, find_pairs
 
 _BOX_MARGIN = 1.02  # the box may shrink by 2 % before a plan no longer holds
+_RENEW_AT = 0.8  # of the skin: integrators move atoms once more between `update` and the forces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +221,7 @@ def update(
     old_inverse = geometry(plan, neighbors.cell.astype(positions.dtype))[1]
     strain = jnp.matmul(old_inverse, full_cell, precision="highest") - jnp.eye(3, dtype=positions.dtype)
     loss = 2 * farthest + plan.radius * jnp.sqrt(jnp.sum(strain * strain))
-    return jax.lax.cond(loss < plan.skin, lambda _: neighbors, again, None)
+    return jax.lax.cond(loss < _RENEW_AT * plan.skin, lambda _: neighbors, again, None)
 
 
 def geometry(

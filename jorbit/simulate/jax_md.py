@@ -249,7 +249,8 @@ def to_jax_md(
         numbers: atomic numbers, [atoms].
         charge: total charge, e.
         fractional_coordinates: whether R is fractional; found out from `displacement_fn` when not given.
-        dr_threshold: skin of the neighbour list, Å; it is searched again when an atom has moved by half of it.
+        dr_threshold: skin of the neighbour list, Å; it is searched again before an atom has moved by half of it. With 0
+            it is searched at every update, and the forces after a step still see the list from before the step.
         capacity_multiplier: how much larger arrays are than the first configuration needs.
 
     Returns:

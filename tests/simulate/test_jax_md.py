@@ -85,6 +85,25 @@ def test_boxes_may_be_scalars_vectors_or_matrices_and_boundaries_open():
         assert energy == pytest.approx(jorbit.predict(potential, params, structure).energy[0], abs=1e-10)
 
 
+def test_a_slab_repeats_only_where_its_displacement_function_does():
+    potential, params = argon()
+    atoms = argon_crystal((2, 2, 1))
+    atoms.pbc = (True, True, False)
+    lengths = jnp.asarray(atoms.cell.lengths())
+
+    def displacement(a, b, **_):
+        d = a - b
+        return d - jnp.array([1.0, 1.0, 0.0]) * lengths * jnp.round(d / lengths)
+
+    neighbor_fn, energy_fn = jorbit.to_jax_md(potential, params, displacement, lengths, numbers=atoms.numbers)
+    assert neighbor_fn.pbc.tolist() == [True, True, False]
+    position = jnp.asarray(atoms.positions)
+    energy = jax.jit(energy_fn)(position, neighbor=neighbor_fn.allocate(position))
+    assert float(energy) == pytest.approx(
+        float(jorbit.predict(potential, params, structure_of(atoms)).energy[0]), abs=1e-10
+    )
+
+
 @pytest.mark.parametrize(
     ("make_potential", "make_atoms", "repeats"),
     # Cutoffs are 6 Å and 3 Å; the argon cell is 5.3 Å wide, smaller than the cutoff itself.
