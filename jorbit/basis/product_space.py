@@ -109,7 +109,8 @@ def _multisets(functions: list[OneParticle], order: int, limits: ProductLimits) 
     by_degree = sorted(functions, key=lambda v: (v[0] + v[1], v))
     degrees = [v[0] + v[1] for v in by_degree]
     most = limits.max_factors
-    stack = [(0, limits.max_degree[order - 1], ())]  # (first function that may follow, degrees left, functions so far)
+    # (first function that may follow, degrees left, functions so far)
+    stack: list[tuple[int, int, tuple[OneParticle, ...]]] = [(0, limits.max_degree[order - 1], ())]
     while stack:
         start, room, chosen = stack.pop()
         left = order - len(chosen)

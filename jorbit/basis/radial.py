@@ -1,6 +1,7 @@
 """Radial functions R_n(r), zero at and beyond the cutoff with two continuous derivatives."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,8 +49,8 @@ def bessel(r: Float[Array, "*batch"], cutoff: float, n: int) -> Float[Array, "*b
     References:
         Gasteiger, Groß and Günnemann, ICLR 2020 (arXiv:2003.03123) (radial basis).
     """
-    k = np.arange(1, n + 1)
-    return np.sqrt(2.0 / cutoff) * (k * np.pi / cutoff) * jnp.sinc(r[..., None] * (k / cutoff))
+    k = (jnp.arange(1, n + 1, dtype=r.dtype) / cutoff).reshape(*(1,) * r.ndim, n)
+    return math.sqrt(2.0 / cutoff) * math.pi * k * jnp.sinc(r[..., None] * k)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,7 +113,7 @@ def linear_combination(
             a = atomic[block.degree]
             partners.append(_weighted(block.triple, c_triple, (block.n_pairs, a.shape[1]), a, chosen))
         if sizes[2]:
-            partners.append(_weighted(block.quadruple, c_quadruple, (block.n_pairs,) * 2, pairs, chosen))
+            partners.append(_weighted(block.quadruple, c_quadruple, (block.n_pairs, block.n_pairs), pairs, chosen))
         if partners:
             energy = energy + (pairs * sum(partners[1:], partners[0])).sum(axis=(0, 1))[None]
     return (energy * chosen).sum(axis=0)

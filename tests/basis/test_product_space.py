@@ -14,7 +14,7 @@ UNLIMITED = (10**6,) * 4
 def molien_counts(n_radial: int, l_max: int) -> list[int]:
     """Invariant polynomials of degree 1..4 in n_radial copies of l = 0..l_max under O(3), by the Molien integral.
 
-    The number of invariants of degree nu is the average over O(3) of the character of the symmetric power, which follows
+    The number of invariants of degree nu is the mean over O(3) of the character of the symmetric power, which follows
     from power sums: h_nu = (1/nu) sum_k p_k h_(nu-k), p_k(g) = n_radial * sum_l character_l(g^k).
     """
     nodes, weights = np.polynomial.legendre.leggauss(200)

@@ -37,7 +37,7 @@ def test_agnesi_starts_at_one_and_is_steepest_at_the_bond_length(x64):
 @pytest.mark.parametrize("function", [polynomial_cutoff, quadratic_cutoff], ids=["polynomial", "quadratic"])
 def test_cutoffs_vanish_with_two_derivatives(x64, function):
     def f(r):
-        return function(r, 4.0)
+        return function(jnp.asarray(r), 4.0)
 
     assert float(f(0.0)) == 1.0
     just_inside = 4.0 - 1e-6

@@ -37,7 +37,7 @@ def features_of_first_atom(positions, descriptor):
 
 
 def test_dimer_gives_products_of_radial_functions(x64):
-    """One neighbour: pairs are R_n R_n' sqrt(2l+1), since sum_m Y_lm^2 = 2l + 1 and the coupling divides by its root."""
+    """One neighbour: pairs are R_n R_n' sqrt(2l+1), as sum_m Y_lm^2 = 2l + 1 and the coupling divides by its root."""
     r = 2.1
     values, space = features_of_first_atom([[0, 0, 0], [0.6 * r, 0, 0.8 * r]], ACE(1, CUTOFF, (5, 4), l_max=4))
     for value, order, n, degree in zip(values, space.order, space.radial, space.angular, strict=True):
