@@ -243,3 +243,15 @@ def test_errors_say_what_to_do(kind):
     dependent = np.repeat(rows[:, :1], 15, axis=1)
     with pytest.raises(SingularSystemError, match="Raise the ridge"):
         solve(gathered(kind, dependent, targets), np.zeros(15))
+
+
+def test_estimated_number_of_effective_parameters_agrees_with_the_exact_one(monkeypatch):
+    """The trace from random signs against the trace from the whole inverse, on a problem with a wide spectrum."""
+    rng = np.random.default_rng(5)
+    system = NormalEquations(400)
+    system.add(rng.normal(size=(900, 400)) * np.logspace(0, -4, 400), rng.normal(size=900))
+    exact = solve(system, np.ones(400), prior="ridge", ridge=1e-3).effective_parameters
+    monkeypatch.setattr("jorbit.train.closed_form._EXACT_TRACE", 0)
+    estimate = solve(system, np.ones(400), prior="ridge", ridge=1e-3).effective_parameters
+    assert 50 < exact < 390
+    assert estimate == pytest.approx(exact, rel=0.02)
