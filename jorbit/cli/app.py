@@ -1,5 +1,7 @@
 """The command `jorbit`: global options, and one module per group of commands."""
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -39,16 +41,22 @@ def options(
     """Global options; `debug` is read by ReadableErrors."""
 
 
-app.command()(quickstart.quickstart)
-app.command()(training.train)
-app.command()(evaluation.evaluate)
-app.command()(evaluation.predict)
-app.command()(simulation.md)
-app.command()(simulation.relax)
-app.command()(labelling.label)
-app.command(name="list")(inspection.list_components)
-app.command()(inspection.info)
-app.command()(inspection.doctor)
+def _add(function: Callable[..., None], name: str | None = None) -> None:
+    """Register a command; its docstring is the help, a line per paragraph, so that the terminal breaks the lines."""
+    paragraphs = inspect.getdoc(function) or ""
+    app.command(name=name, help="\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n")))(function)
+
+
+_add(quickstart.quickstart)
+_add(training.train)
+_add(evaluation.evaluate)
+_add(evaluation.predict)
+_add(simulation.md)
+_add(simulation.relax)
+_add(labelling.label)
+_add(inspection.list_components, "list")
+_add(inspection.info)
+_add(inspection.doctor)
 
 
 def main() -> None:

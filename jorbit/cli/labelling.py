@@ -17,7 +17,7 @@ def label(
     r"""Label structures with GFN-xTB: energy (eV), forces (eV/Å) and, for crystals, stress (eV/Å³).
 
     Every frame is written as soon as it is done. The same command started again after Ctrl-C, or a crash, goes on
-    where it stopped. Needs the extra [bold]label[/]: pip install 'jorbit[label\]'.
+    where it stopped. Needs the extra [bold]label[/]: pip install 'jorbit\[label]'.
 
     Example: [bold]jorbit label in.xyz --method gfn2 -o out.xyz[/]
     """

@@ -35,7 +35,8 @@ data:
 potential:                 # a sum of terms; `jorbit list` shows them all
   - name: reference_energy
   - name: linear_ace
-    cutoff: 5.0
+    cutoff: 5.0            # Å
+    max_degree: [10, 6, 4] # of 2-, 3- and 4-body functions; larger is more accurate and slower
 fit:
   prior: bayes             # or ridge (with ridge: 1e-6), or validation
   weights: {energy: 30, forces: 1, stress: 1}

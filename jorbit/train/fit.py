@@ -13,6 +13,7 @@ from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
+from jorbit.datasets.checks import unit_suspicion
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.closed_form import TSQR, NormalEquations, solve
@@ -130,7 +131,7 @@ def fit(
         report("solve", 0, 1)
         started = time.perf_counter()
         solution = solve(system, problem.prior_scale(), prior=prior, ridge=ridge, validation=check)
-        notes = [solution.note] if solution.note else []
+        notes = [note for note in (unit_suspicion(frames), solution.note) if note]
         if held_out and check is not None:
             system.merge(check)
             counts = {kind: n + more[kind] for kind, n in counts.items()}

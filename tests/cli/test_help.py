@@ -37,6 +37,10 @@ def test_help_has_a_sentence_and_an_example(run, name):
     assert "[bold]" not in result.stdout  # markup is rendered, not shown
 
 
+def test_brackets_that_are_no_markup_survive(run):
+    assert "pip install 'jorbit[label]'" in plain(run("label", "--help").stdout)
+
+
 def test_without_arguments_help_is_shown_and_the_exit_code_is_that_of_a_usage_error(run):
     result = run()
     assert result.exit_code == 2 and "quickstart" in result.output

@@ -1,11 +1,14 @@
 """`jorbit train` and `jorbit label`."""
 
+import dataclasses
 import json
 
 import pytest
 import yaml
 
 import jorbit
+from jorbit.core.units import KCAL_MOL
+from jorbit.datasets.extxyz import write_extxyz
 from jorbit.train.config import load_config
 
 
@@ -57,3 +60,18 @@ def test_label_reproduces_the_shipped_labels_and_resumes(run, data, tmp_path):
 def test_unknown_method_is_refused(run, data, tmp_path):
     result = run("label", data, "--method", "gfn3", "-o", tmp_path / "out.xyz")
     assert result.exit_code == 1 and "gfn2" in result.stderr
+
+
+def test_train_notices_energies_and_forces_in_different_units(run, tmp_path):
+    frames = [
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, energy=f.labels.energy / KCAL_MOL))
+        for f in jorbit.read("ethanol_gfn2:train")[:60]
+    ]
+    write_extxyz(tmp_path / "mixed.xyz", frames)
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        f"data: {{train: {tmp_path / 'mixed.xyz'}}}\noutput: {tmp_path / 'm.safetensors'}\n"
+        "potential: [{name: reference_energy}, {name: linear_ace, cutoff: 3.0, max_degree: [5]}]\n"
+    )
+    result = run("train", config)
+    assert result.exit_code == 0 and "kcal/mol" in result.stderr

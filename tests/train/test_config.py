@@ -25,7 +25,7 @@ def test_the_example_is_valid_and_builds_the_potential_it_describes():
     config = load_config(yaml.safe_load(EXAMPLE))
     potential = config.build_potential(TABLE)
     assert potential.names == ("reference_energy", "linear_ace") and potential.cutoffs == (5.0,)
-    assert potential.terms[1] == LinearACE(n_species=2)
+    assert potential.terms[1] == LinearACE(n_species=2, max_degree=(10, 6, 4))
 
 
 def test_yaml_values_take_the_types_of_the_component(tmp_path):
