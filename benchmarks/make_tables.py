@@ -31,7 +31,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def conditions(environment: dict) -> str:
     """Where and when something was measured."""
-    versions = ", ".join(f"{k} {v}" for k, v in environment.get("versions", {}).items() if k in ("jorbit", "jax"))
+    versions = f"jax {environment.get('versions', {}).get('jax', 'unknown')}"
+    versions += f", commit {environment['commit']}" if "commit" in environment else ""
     load = environment.get("load_average", environment.get("load_average_before"))
     busy = f", load average {', '.join(f'{x:g}' for x in load)}" if load else ""
     cores = environment.get("cores", environment.get("threads"))
