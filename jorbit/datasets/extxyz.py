@@ -142,9 +142,12 @@ def write_extxyz(path: str | os.PathLike, frames: Iterable[Frame]) -> int:
     """
     path, count = Path(path), 0
     temporary = path.with_name(f"{path.stem}.partial{path.suffix}")
-    with open_text(temporary, "wt") as stream:
-        for frame in frames:
-            stream.write(format_frame(frame))
-            count += 1
-    temporary.replace(path)
+    try:
+        with open_text(temporary, "wt") as stream:
+            for frame in frames:
+                stream.write(format_frame(frame))
+                count += 1
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return count
