@@ -12,7 +12,7 @@ from jorbit.core.errors import ConfigError
 class Registry(Mapping[str, str]):
     """Name -> "module:Class". A class is imported only when it is asked for.
 
-    Other packages add components through the entry-point group ``jorbit.<kind>s`` (for example
+    Other packages add components through the entry-point group of the plural kind (for example
     ``[project.entry-points."jorbit.models"]``).
 
     Args:
@@ -29,6 +29,11 @@ class Registry(Mapping[str, str]):
         self.group = f"jorbit.{kind}{'es' if kind.endswith('s') else 's'}"
         self._table = dict(table)
         self._with_plugins: dict[str, str] | None = None
+
+    @property
+    def group(self) -> str:
+        """Entry-point group through which other packages add components: "jorbit.models", "jorbit.losses", ..."""
+        return f"jorbit.{self.kind}es" if self.kind.endswith("s") else f"jorbit.{self.kind}s"
 
     def _all(self) -> dict[str, str]:
         if self._with_plugins is None:
