@@ -30,11 +30,6 @@ class Registry(Mapping[str, str]):
         self._table = dict(table)
         self._with_plugins: dict[str, str] | None = None
 
-    @property
-    def group(self) -> str:
-        """Entry-point group through which other packages add components: "jorbit.models", "jorbit.losses", ..."""
-        return f"jorbit.{self.kind}es" if self.kind.endswith("s") else f"jorbit.{self.kind}s"
-
     def _all(self) -> dict[str, str]:
         if self._with_plugins is None:
             plugins = {e.name: e.value for e in importlib.metadata.entry_points(group=self.group)}

@@ -59,8 +59,3 @@ def test_other_packages_cannot_replace_components(monkeypatch):
 
 def test_entry_point_groups_are_english():
     assert [r.group for r in ALL] == ["jorbit.models", "jorbit.terms", "jorbit.descriptors", "jorbit.losses"]
-
-
-def test_entry_point_groups_are_plurals():
-    assert Registry("loss", {}).group == "jorbit.losses"
-    assert Registry("model", {}).group == "jorbit.models"
