@@ -27,7 +27,7 @@ from jorbit.train.statistics import reference_energies as find_reference_energie
 _SOLVERS = {"cholesky": NormalEquations, "qr": TSQR}
 # Degrees of the default ACE, in the order in which they are tried.
 _DEGREES = ((6,), (8, 3), (8, 4, 2), (10, 5, 3), (10, 6, 4), (12, 7, 5), (12, 8, 6), (12, 10, 8), (14, 12, 10, 8))
-_MAX_DEFAULT_PARAMETERS = 6000
+_MAX_DEFAULT_PARAMETERS = 3500
 _HELD_OUT = 0.1  # of the frames, to choose the ridge when prior="validation" comes without frames
 
 
@@ -176,7 +176,7 @@ def default_potential(frames: Sequence[Frame]) -> Potential:
     """ReferenceEnergy + LinearACE, as detailed as its number of parameters allows for the elements (and orbits) found.
 
     The number of products grows with a power of the number of species: degrees are lowered until a fit is a matter of
-    minutes (at most about 6000 parameters).
+    minute or so (at most about 3500 parameters).
     """
     from jorbit.models.linear_ace import LinearACE
 
