@@ -104,7 +104,7 @@ def solve(
     prior: str = "bayes",
     ridge: float | None = None,
     validation: Accumulator | None = None,
-    tolerance: float = 0.03,
+    tolerance: float = 0.1,
 ) -> Solution:
     """Solve a gathered system.
 
