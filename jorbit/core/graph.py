@@ -81,8 +81,10 @@ def pair_vectors(graph: Graph, neighbors: Neighbors) -> Float[Array, "atoms slot
     """r_ij = r_j - r_i + shift @ cell, in Å. The only place with a sign for r_ij.
 
     Empty slots hold the constant vector (cutoff, 0, 0), so that no singular function ever sees a zero there.
+    Products of lengths run at full precision: the default of recent GPUs and TPUs rounds float32 factors to 10 or 8
+    bits, which would move atoms by 1e-3 of a cell.
     """
-    shift = jnp.einsum("asx,axy->asy", neighbors.shifts, graph.cell[graph.owner])
+    shift = jnp.einsum("asx,axy->asy", neighbors.shifts, graph.cell[graph.owner], precision="highest")
     vectors = graph.positions[neighbors.index] - graph.positions[:, None, :] + shift
     dummy = jnp.array([neighbors.cutoff, 0.0, 0.0], dtype=vectors.dtype)
     return jnp.where(neighbors.mask[..., None], vectors, dummy)
@@ -91,8 +93,8 @@ def pair_vectors(graph: Graph, neighbors: Neighbors) -> Float[Array, "atoms slot
 def apply_strain(graph: Graph, strain: Float[Array, "structures 3 3"]) -> Graph:
     """Deform each structure: every vector v becomes v @ (1 + strain), positions and cells alike."""
     deformation = jnp.eye(3, dtype=strain.dtype)[None] + strain
-    positions = jnp.einsum("ax,axy->ay", graph.positions, deformation[graph.owner])
-    cell = jnp.einsum("sux,sxy->suy", graph.cell, deformation)
+    positions = jnp.einsum("ax,axy->ay", graph.positions, deformation[graph.owner], precision="highest")
+    cell = jnp.einsum("sux,sxy->suy", graph.cell, deformation, precision="highest")
     return graph.replace(positions=positions, cell=cell)  # type: ignore[attr-defined]
 
 

@@ -84,12 +84,17 @@ class Potential:
         return params
 
     def outputs(self, params: Params, graph: Graph) -> AtomOutputs:
-        """Per-atom energies (and charges, features) of all terms together."""
+        """Per-atom energies (and charges, features) of all terms together.
+
+        Matrix products run at the full precision of their type: recent GPUs and TPUs would round float32 factors to 10
+        or 8 bits otherwise, and forces with them.
+        """
         upstream = _nothing(graph)
-        for name, term in zip(self.names, self.terms, strict=True):
-            if name not in params:
-                raise MissingInputError(f"The parameters hold {sorted(params)}, but the potential needs {name!r}.")
-            upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
+        with jax.default_matmul_precision("highest"):
+            for name, term in zip(self.names, self.terms, strict=True):
+                if name not in params:
+                    raise MissingInputError(f"The parameters hold {sorted(params)}, but the potential needs {name!r}.")
+                upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
         return upstream
 
     def energy(self, params: Params, graph: Graph) -> Float[Array, " structures"]:

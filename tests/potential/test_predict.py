@@ -19,7 +19,7 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Needs
 from jorbit.core.species import SpeciesTable
-from jorbit.core.structure import Frame
+from jorbit.core.structure import Frame, Structure
 from jorbit.potential import Potential, hessian, hessian_vector_product, predict
 from jorbit.terms.lennard_jones import LennardJones
 from jorbit.terms.reference_energy import ReferenceEnergy
@@ -216,3 +216,19 @@ def test_one_atom_has_its_reference_energy_and_no_forces(x64):
 def test_float32_follows_the_positions():
     result = predict(POTENTIAL, PARAMS, systems.water())
     assert {v.dtype for v in (result.energy, result.energies, result.forces, result.stress)} == {np.dtype("float32")}
+
+
+def test_every_matrix_product_runs_at_full_precision():
+    """No dot_general of energy, forces or stress may be left to the device's default (TF32, bfloat16)."""
+    from jorbit.models.linear_ace import LinearACE
+    from jorbit.potential.derivatives import energy_and_derivatives
+
+    model = LinearACE.tiny(2)
+    potential = Potential(terms=(model,), species=SpeciesTable.from_numbers([1, 8]))
+    water = Structure(positions=np.array([[0.0, 0, 0], [0, 0, 1], [0, 1, 0]]), numbers=np.array([8, 1, 1]))
+    graph = potential.graph(water)
+    params = potential.init(jax.random.key(0), graph)
+    text = str(jax.make_jaxpr(lambda p, g: energy_and_derivatives(potential, p, g))(params, graph))
+    products = text.count("dot_general[")
+    assert products > 10
+    assert text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") + text.count("precision=HIGHEST") == products
