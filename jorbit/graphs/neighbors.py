@@ -90,5 +90,5 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
             f"Atoms {i[k]} and {j[k]} are at one place ({distances[k]:.2g} Å apart, with periodic images). "
             "Remove the copy; or was a length given in the wrong unit?"
         )
-    keep = distances < cutoff
-    return PairList(i[keep].astype(np.int32), j[keep].astype(np.int32), shifts[keep].astype(np.int32), distances[keep])
+    found = PairList(i.astype(np.int32), j.astype(np.int32), shifts.astype(np.int32, copy=False), distances)
+    return found if (distances < cutoff).all() else found.within(cutoff)
