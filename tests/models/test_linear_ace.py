@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -13,7 +14,8 @@ from jorbit.core.structure import Structure
 from jorbit.descriptors.ace import ACE
 from jorbit.graphs import build_graph
 from jorbit.models.linear_ace import LinearACE
-from jorbit.potential import Potential, predict
+from jorbit.potential import Potential, hessian_vector_product, predict
+from jorbit.potential.derivatives import energy_and_derivatives
 
 CUTOFF, R0 = 4.0, 1.5
 
@@ -138,11 +140,20 @@ def test_energy_is_the_coefficients_times_the_descriptor(x64, crystal, fitted):
 
 
 def test_chunks_over_atoms_change_nothing(x64, crystal, fitted, monkeypatch):
+    """Energy, forces (reverse mode) and curvature (forward over reverse) through the blocked, recomputed loop."""
     potential, params, _ = fitted
     graph = potential.graph(crystal)
-    whole = potential.energy(params, graph)
+    vectors = np.random.default_rng(3).normal(size=graph.positions.shape)
+
+    def everything() -> list[np.ndarray]:
+        result = energy_and_derivatives(potential, params, graph)
+        curved = hessian_vector_product(potential, params, graph, jnp.asarray(vectors))
+        return [np.asarray(x) for x in (result.energy, result.forces, result.stress, curved)]
+
+    whole = everything()
     monkeypatch.setattr("jorbit.models.linear_ace.CPU_CHUNK", 3)
-    np.testing.assert_allclose(potential.energy(params, graph), whole, rtol=1e-12)
+    for blocked, expected in zip(everything(), whole, strict=True):
+        np.testing.assert_allclose(blocked, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
 
 
 def test_central_atoms_of_each_species_have_their_own_coefficients(x64, fitted):
