@@ -10,9 +10,9 @@ from jorbit.models import MODELS
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def toy_terms():
-    """Known to the registry while these tests run."""
+    """Known to the registry while the tests of one file run, and gone before those of another room start."""
     added = {"toy_pair": "toy_pair:ToyPair", "fixed_spring": "toy_pair:FixedSpring"}
     MODELS._all().update(added)
     yield
