@@ -24,6 +24,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy machine are slower than one
@@ -37,7 +38,8 @@ from tblite.ase import TBLite  # noqa: E402
 
 TEMPERATURES = (300.0, 600.0, 1000.0)  # K
 LABEL_ACCURACY = 0.1  # tblite's accuracy of the stored labels; the dynamics runs at its default, 1.0
-MULTIPLICITY = {"H": 2, "B": 2, "C": 3, "N": 4, "O": 3}  # ground states of the free atoms
+# Ground states of the free atoms.
+MULTIPLICITY = {"H": 2, "B": 2, "C": 3, "N": 4, "O": 3, "I": 2, "Cs": 2, "Pb": 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Recipe:
     max_jump: float  # eV: largest |E(next) - E(prev) - integral of -F.dr| on a step next to a frame
     max_strain: float  # largest entry of the random strain; 0 for a molecule
     check_every: int  # central differences on every n-th frame of a trajectory
+    temperatures: tuple[float, ...] = TEMPERATURES  # of trajectory 0, 1, ...; repeated
+    heat: float = 2.0  # kinetic temperature of the start / temperature: half becomes potential energy
+    single: bool = False  # positions and cell rounded to float32 before the labels are calculated
 
 
 ETHANOL = Recipe("ethanol_gfn2", "GFN2-xTB", 20240, 2000, 12, 170, 0.5, 40, 2000, 0.01, 0.005, 0.0, 1)
@@ -64,6 +69,9 @@ CRYSTAL = Recipe("bn_gfn1", "GFN1-xTB", 20241, 300, 12, 26, 1.5, 8, 30, 0.02, 0.
 MAX_SCRATCH = 1e-3  # eV: energy from scratch against energy in the dynamics
 MAX_FORCE_ERROR = 1e-3  # eV/Å along a random unit direction of all coordinates
 MAX_STRESS_ERROR = 1e-4  # eV/Å^3 along a random symmetric strain
+
+
+Start = Callable[[Recipe, int, np.random.Generator], Atoms]
 
 
 def starting_point(recipe: Recipe, index: int, rng: np.random.Generator) -> Atoms:
@@ -119,13 +127,17 @@ def difference_errors(atoms: Atoms, method: str, rng: np.random.Generator) -> tu
     return force_error, abs(slope - (atoms.get_stress(voigt=False) * strain).sum())
 
 
-def run_trajectory(recipe: Recipe, index: int, n_frames: int, equilibration: int) -> dict[str, np.ndarray]:
+def run_trajectory(
+    recipe: Recipe, index: int, n_frames: int, equilibration: int, start: Start = starting_point
+) -> dict[str, np.ndarray]:
     """Sample one trajectory, label its frames from scratch and measure everything the guard looks at."""
     rng = np.random.default_rng([recipe.seed, index])
-    temperature = TEMPERATURES[index % len(TEMPERATURES)]
-    atoms = starting_point(recipe, index, rng)
+    temperature = recipe.temperatures[index % len(recipe.temperatures)]
+    atoms = start(recipe, index, rng)
+    if recipe.single:
+        atoms.cell = np.array(atoms.cell, dtype=np.float32).astype(np.float64)
     atoms.calc = TBLite(method=recipe.method, verbosity=0)
-    spread = np.sqrt(2 * units.kB * temperature * atoms.get_masses())[:, None]  # 2 T: half becomes potential energy
+    spread = np.sqrt(recipe.heat * units.kB * temperature * atoms.get_masses())[:, None]
     atoms.set_momenta(spread * rng.normal(size=atoms.positions.shape))
     dynamics = Langevin(
         atoms,
@@ -149,12 +161,14 @@ def run_trajectory(recipe: Recipe, index: int, n_frames: int, equilibration: int
         if step <= equilibration or (step - equilibration) % recipe.stride:
             continue
         frame = single_point(atoms, recipe.method)
+        if recipe.single:
+            frame.positions = frame.positions.astype(np.float32).astype(np.float64)
         energy, periodic = frame.get_potential_energy(), atoms.pbc.any()
         errors = (np.nan, np.nan)
         if len(rows.get("energy", ())) % recipe.check_every == 0:
             errors = difference_errors(frame, recipe.method, rng)
         row = {
-            "position": now[0],
+            "position": frame.positions.copy(),
             "cell": np.array(atoms.cell),
             "energy": energy,
             "force": frame.get_forces(),
@@ -184,7 +198,14 @@ def isolated_atoms(method: str, numbers: np.ndarray) -> tuple[np.ndarray, np.nda
     return elements, np.array(energies)
 
 
-def make(recipe: Recipe, out: Path, parts: Path, small: bool) -> None:
+def make(
+    recipe: Recipe,
+    out: Path,
+    parts: Path,
+    small: bool,
+    start: Start = starting_point,
+    script: str = "benchmarks/data/make_xtb.py",
+) -> None:
     """Run or reload all trajectories, drop what fails, shuffle, write one npz."""
     n_trajectories, n_per, equilibration, n_wanted = (
         recipe.n_trajectories,
@@ -199,10 +220,10 @@ def make(recipe: Recipe, out: Path, parts: Path, small: bool) -> None:
     for index in range(n_trajectories):
         part = parts / f"{recipe.name}_{index:02d}_{n_per}.npz"
         if not part.exists():
-            start = time.process_time()
-            piece = run_trajectory(recipe, index, n_per, equilibration)
+            begin = time.process_time()
+            piece = run_trajectory(recipe, index, n_per, equilibration, start)
             temporary = part.with_suffix(".tmp.npz")
-            np.savez(temporary, cpu=time.process_time() - start, **piece)
+            np.savez(temporary, cpu=time.process_time() - begin, **piece)
             temporary.rename(part)
         with np.load(part, allow_pickle=False) as stored:
             pieces.append({key: stored[key] for key in stored})
@@ -245,13 +266,14 @@ def make(recipe: Recipe, out: Path, parts: Path, small: bool) -> None:
         "cpu_seconds": round(cpu),
         "versions": {"tblite": tblite_version(), "ase": ase.__version__, "numpy": np.__version__},
         "python": platform.python_version(),
-        "script": "benchmarks/data/make_xtb.py",
+        "script": script,
     }
+    precision = np.float32 if recipe.single else np.float64
     arrays = {
         "nuclear_charges": numbers.astype(np.uint8),
-        "coords": rows["position"][chosen],
+        "coords": rows["position"][chosen].astype(precision),
         "energies": rows["energy"][chosen],
-        "forces": rows["force"][chosen],
+        "forces": rows["force"][chosen].astype(precision),
         "temperatures": rows["temperature"][chosen],
         "trajectories": rows["trajectory"][chosen].astype(np.int32),
         "steps": rows["step"][chosen].astype(np.int32),
@@ -261,8 +283,8 @@ def make(recipe: Recipe, out: Path, parts: Path, small: bool) -> None:
         "r_unit": np.array("Ang"),
         "about": np.array(json.dumps(about, ensure_ascii=False)),
     }
-    if recipe.max_strain > 0:
-        arrays |= {"cells": rows["cell"][chosen], "stresses": rows["stress"][chosen]}
+    if rows["cell"].any():
+        arrays |= {"cells": rows["cell"][chosen], "stresses": rows["stress"][chosen].astype(precision)}
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{recipe.name}.npz"
     np.savez_compressed(path, **arrays)
