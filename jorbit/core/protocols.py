@@ -1,14 +1,14 @@
 """The contracts between the rooms: what a descriptor, a term, a loss and a data set must offer."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from jax import Array
 from jaxtyping import Float
 
 from jorbit.core.graph import Graph
-from jorbit.core.outputs import AtomOutputs
+from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.structure import Frame
 
 Params = Any  # a tree of arrays
@@ -65,6 +65,20 @@ class Term(Protocol):
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params: ...
 
     def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs: ...
+
+
+@runtime_checkable
+class CalibratedTerm(Term, Protocol):
+    """A term with constants that come from the training data, such as means of features, before it is trained.
+
+    `fixed_parameters` are patterns of the paths that training leaves alone ("constants/*"). `calibrate` gets graphs with
+    the labels that the term is to learn (what fixed terms explain is subtracted) and returns other parameters.
+    """
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]: ...
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params: ...
 
 
 @runtime_checkable

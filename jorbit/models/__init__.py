@@ -2,4 +2,10 @@
 
 from jorbit.core.registry import Registry
 
-MODELS = Registry("model", {"linear_ace": "jorbit.models.linear_ace:LinearACE"})
+MODELS = Registry(
+    "model",
+    {
+        "linear_ace": "jorbit.models.linear_ace:LinearACE",
+        "readout": "jorbit.models.readout:Readout",
+    },
+)

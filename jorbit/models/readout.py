@@ -1,0 +1,159 @@
+"""A neural network on any descriptor: the shortest way from invariants of an atom to its energy."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Descriptor, Needs, Params
+from jorbit.descriptors.ace import ACE
+
+ACTIVATIONS = {"silu": jax.nn.silu, "tanh": jnp.tanh, "gelu": jax.nn.gelu, "softplus": jax.nn.softplus}
+FLOOR = 1e-3  # a feature that hardly varies on one species is divided by this part of its spread on all, at least
+
+
+class Readout(nn.Module):
+    """E_i = s * (network_z(x_i) + linear_z . x_i), x_i = (B_i - shift_z) / scale_z, z the species of atom i.
+
+    B_i are the features of the descriptor. Shift and scale are the mean and standard deviation of each feature over the
+    training atoms of each species, s is the root mean square of the training forces times 1 Å (of the energies per atom
+    where there are no forces). They are found by `calibrate` before training and kept as constants.
+
+    Attributes:
+        descriptor: a registered descriptor.
+        n_species: rows of the species table.
+        hidden: widths of the hidden layers; () leaves the linear part alone.
+        activation: "silu", "tanh", "gelu" or "softplus": all smooth, so forces and Hessians are.
+        per_species: weights of their own for each species (as in Behler and Parrinello's networks), or shared weights
+            and biases of their own (less to learn when there are many species or orbits).
+        linear: add a linear function of the features, with coefficients per species.
+
+    Example:
+        >>> Readout(descriptor=ACE(n_species=2), n_species=2).needs.cutoff
+        5.0
+
+    References:
+        Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
+    """
+
+    descriptor: Descriptor
+    n_species: int
+    hidden: tuple[int, ...] = (32, 32)
+    activation: str = "silu"
+    per_species: bool = True
+    linear: bool = True
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "Readout":
+        return cls(descriptor=ACE(n_species, cutoff=3.0, max_degree=(3, 2), l_max=2), n_species=n_species, hidden=(4,))
+
+    @property
+    def needs(self) -> Needs:
+        return self.descriptor.needs
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """What training leaves alone."""
+        return ("constants/*",)
+
+    @nn.compact
+    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(f"Wanted an activation in {sorted(ACTIVATIONS)}, got {self.activation!r}.")
+        dtype, shape = graph.positions.dtype, (self.n_species, self.descriptor.n_features)
+        shift = self.variable("constants", "shift", jnp.zeros, shape, dtype).value
+        scale = self.variable("constants", "scale", jnp.ones, shape, dtype).value
+        unit = self.variable("constants", "energy_scale", jnp.ones, (), dtype).value
+        features = self.descriptor(graph)
+        x = (features - shift[graph.species]) / scale[graph.species]
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, unit * self._network(x, graph.species), 0.0))
+
+    def _network(self, x: Float[Array, "atoms features"], species: Array) -> Float[Array, " atoms"]:
+        chosen = jax.nn.one_hot(species, self.n_species, dtype=x.dtype)
+        energy = jnp.zeros_like(x[:, 0])
+        if self.linear or not self.hidden:
+            weights = self.param("linear", nn.initializers.zeros, (self.n_species, x.shape[1]), x.dtype)
+            energy = energy + jnp.sum(x * weights[species], axis=1)
+        activate = ACTIVATIONS[self.activation]
+        for k, width in enumerate(self.hidden):
+            x = activate(self._layer(f"hidden_{k}", x, chosen, width))
+        if self.hidden:
+            energy = energy + self._layer("output", x, chosen, 1)[:, 0]
+        return energy
+
+    def _layer(self, name: str, x: Array, chosen: Array, width: int) -> Array:
+        """x W_z + b_z; with weights of their own, all species are computed at once and one is chosen."""
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.n_species, width), x.dtype)
+        if not self.per_species:
+            kernel = self.param(f"{name}_kernel", nn.initializers.lecun_normal(), (x.shape[1], width), x.dtype)
+            return x @ kernel + chosen @ bias
+        initial = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=(0,))
+        kernel = self.param(f"{name}_kernel", initial, (self.n_species, x.shape[1], width), x.dtype)
+        flat = jnp.swapaxes(kernel, 0, 1).reshape(x.shape[1], self.n_species * width)
+        every = (x @ flat).reshape(-1, self.n_species, width)
+        return jnp.einsum("asw,as->aw", every, chosen) + chosen @ bias
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """Shift, scale and energy scale from training data; the trained parameters stay as they are.
+
+        Args:
+            params: as from `init`.
+            batches: graphs with the labels that this term is to learn.
+
+        Returns:
+            Parameters with other constants, of the same dtypes.
+        """
+        compute = jax.jit(lambda graph: self.descriptor(graph))
+        count = np.zeros((self.n_species, 1))
+        mean, spread = (np.zeros((self.n_species, self.descriptor.n_features)) for _ in range(2))
+        squares, weights = np.zeros(2), np.zeros(2)  # of forces, of energies per atom
+        for graph, labels in batches:
+            real = np.asarray(graph.atom_mask)
+            features = np.asarray(compute(graph), dtype=np.float64)
+            for z in range(self.n_species):
+                rows = features[real & (np.asarray(graph.species) == z)]
+                if len(rows):
+                    _merge(count, mean, spread, z, rows)
+            n_atoms = np.bincount(np.asarray(graph.owner)[real], minlength=graph.n_structures)
+            kinds = (
+                (labels.forces, labels.forces_weight, 1.0),
+                (labels.energy, labels.energy_weight, np.maximum(n_atoms, 1)),
+            )
+            for k, (values, weight, size) in enumerate(kinds):
+                rows = (np.asarray(values, dtype=np.float64).T / size).T[np.asarray(weight) > 0]
+                squares[k], weights[k] = squares[k] + np.sum(rows**2), weights[k] + rows.size
+        rms = np.sqrt(squares / np.maximum(weights, 1))
+        constants = {
+            "shift": mean,
+            "scale": _scales(count, mean, spread),
+            "energy_scale": next((r for r in rms if r > 0), 1.0),
+        }
+        old: Any = params["constants"]
+        return {**params, "constants": {k: jnp.asarray(v, old[k].dtype) for k, v in constants.items()}}
+
+
+def _merge(count: np.ndarray, mean: np.ndarray, spread: np.ndarray, z: int, rows: np.ndarray) -> None:
+    """Mean and sum of squared deviations of species z with more rows, without loss of digits."""
+    n, new = count[z], len(rows)
+    difference = rows.mean(axis=0) - mean[z]
+    spread[z] += ((rows - rows.mean(axis=0)) ** 2).sum(axis=0) + difference**2 * n * new / (n + new)
+    mean[z] += difference * new / (n + new)
+    count[z] += new
+
+
+def _scales(count: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Standard deviations per species; never so small that noise is blown up, and 1 for features that never vary."""
+    total = np.maximum(count.sum(), 1.0)
+    center = (count * mean).sum(axis=0) / total
+    overall = np.sqrt((spread + count * (mean - center) ** 2).sum(axis=0) / total)
+    alone = np.sqrt(spread / np.maximum(count, 1.0))
+    alive = overall > 1e-9 * np.maximum(np.abs(mean).max(initial=0.0), 1e-300)
+    return np.where(alive, np.maximum(alone, FLOOR * overall), 1.0)
