@@ -3,55 +3,18 @@
 # (scipy makes its BLAS and LAPACK wrappers at import, where pyright does not see them)
 
 import abc
-import dataclasses
+import math
 import os
 
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import blas, lapack
 
-from jorbit.core.errors import DataError, JorbitError
+from jorbit.core.errors import DataError
+from jorbit.train.factor import Factor, SingularSystemError
 
 _BLOCK_BYTES = 2**28  # rows are gathered into blocks of at most this size: large enough for BLAS-3 to run at speed
 _MAX_BLOCK_ROWS = 4096
-
-
-class SingularSystemError(JorbitError):
-    """A linear system without a unique solution: too few rows, dependent columns, or too small a ridge."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Factor:
-    """Solution at one ridge, with a triangle T such that X^T X + ridge Gamma^2 = T T^T (lower) or T^T T (upper).
-
-    Attributes:
-        triangle: [parameters, parameters], Fortran order; the other triangle is zero.
-        lower: which of the two forms.
-        coefficients: the minimiser.
-        misfit: |X c - y|^2 at the minimiser.
-        penalty: ridge |Gamma c|^2 at the minimiser.
-    """
-
-    triangle: Float[np.ndarray, "parameters parameters"]
-    lower: bool
-    coefficients: Float[np.ndarray, " parameters"]
-    misfit: float
-    penalty: float
-
-    @property
-    def log_determinant(self) -> float:
-        """log |X^T X + ridge Gamma^2|."""
-        return 2.0 * float(np.log(np.abs(np.diagonal(self.triangle))).sum())
-
-    def half_solve(self, rows: Float[np.ndarray, "rows parameters"]) -> Float[np.ndarray, "parameters rows"]:
-        """T^-1 rows^T: its columns have the squared length x^T (X^T X + ridge Gamma^2)^-1 x."""
-        right = np.array(rows, dtype=np.float64, order="C").T
-        solved, info = lapack.dtrtrs(
-            self.triangle, right, lower=int(self.lower), trans=0 if self.lower else 1, overwrite_b=1
-        )
-        if info:
-            raise SingularSystemError(f"The triangular factor has a zero at parameter {info - 1}: raise the ridge.")
-        return solved
 
 
 class Accumulator(abc.ABC):
@@ -73,7 +36,6 @@ class Accumulator(abc.ABC):
     def __init__(self, n_parameters: int, block_rows: int | None = None):
         if n_parameters < 1:
             raise DataError("A linear fit needs at least one parameter; this potential has none that is linear.")
-        _require_memory(n_parameters)
         width = n_parameters + self.extra_columns
         if block_rows is None:
             block_rows = min(_MAX_BLOCK_ROWS, max(128, _BLOCK_BYTES // (8 * width)))
@@ -99,14 +61,7 @@ class Accumulator(abc.ABC):
         Raises:
             DataError: NaN or infinity in a row, a target or a weight; a negative weight; `source` is named.
         """
-        weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            raise DataError(
-                f"Weights of {source} must be finite and not negative, got {weights.min()}..{weights.max()}."
-            )
-        if not weights.all():
-            keep = weights > 0
-            rows, targets, weights = rows[keep], targets[keep], weights[keep]
+        rows, targets, weights = _with_weight(rows, targets, weights, source)
         self.n_rows += len(rows)
         self.log_weights += float(np.log(weights).sum())
         start, room = 0, len(self._block)
@@ -116,9 +71,7 @@ class Accumulator(abc.ABC):
             block, target = self._block[here, : self.n_parameters], self._targets[here]
             np.multiply(rows[source_rows], weights[source_rows, None], out=block)
             np.multiply(targets[source_rows], weights[source_rows], out=target)
-            if not np.isfinite(block.sum()) or not np.isfinite(target.sum()):
-                what = "labels" if np.isfinite(block.sum()) else "rows of the design matrix"
-                raise DataError(f"The {what} of {source} hold NaN or infinity. Drop the frame, or check its positions.")
+            _require_finite(block, target, source)
             start, self._filled = start + n, self._filled + n
             if self._filled == room:
                 self._flush()
@@ -171,6 +124,68 @@ class Accumulator(abc.ABC):
         """
 
 
+def _with_weight(
+    rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, source: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of weight above 0, and their weights."""
+    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise DataError(f"Weights of {source} must be finite and not negative, got {weights.min()}..{weights.max()}.")
+    if weights.all():
+        return rows, targets, weights
+    keep = weights > 0
+    return rows[keep], targets[keep], weights[keep]
+
+
+def _require_finite(rows: np.ndarray, targets: np.ndarray, source: str) -> None:
+    if not np.isfinite(rows.sum()) or not np.isfinite(targets.sum()):
+        what = "labels" if np.isfinite(rows.sum()) else "rows of the design matrix"
+        raise DataError(f"The {what} of {source} hold NaN or infinity. Drop the frame, or check its positions.")
+
+
+class HeldRows:
+    """Rows kept as they are, to measure the misfit of solutions on them: for a few validation frames.
+
+    Their memory is rows * parameters, where normal equations would take parameters^2.
+
+    Example:
+        >>> held = HeldRows(1)
+        >>> held.add(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+        >>> held.misfit(np.array([2.0]))
+        1.0
+    """
+
+    def __init__(self, n_parameters: int):
+        self.n_parameters = n_parameters
+        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    @property
+    def n_rows(self) -> int:
+        return sum(len(targets) for _, targets, _ in self._rows)
+
+    def add(
+        self,
+        rows: Float[np.ndarray, "rows parameters"],
+        targets: Float[np.ndarray, " rows"],
+        weights: Float[np.ndarray, " rows"] | None = None,
+        *,
+        source: str = "the rows",
+    ) -> None:
+        """As `Accumulator.add`."""
+        rows, targets, weights = _with_weight(rows, targets, weights, source)
+        _require_finite(rows, targets, source)
+        self._rows.append((np.array(rows), np.array(targets), weights))
+
+    def misfit(self, coefficients: Float[np.ndarray, " parameters"]) -> float:
+        """|X c - y|^2 over all rows, weights included."""
+        return float(sum(np.sum((w * (rows @ coefficients - targets)) ** 2) for rows, targets, w in self._rows))
+
+    def pour_into(self, system: Accumulator) -> None:
+        """Give all rows to a system that shall be fitted to them too."""
+        for rows, targets, weights in self._rows:
+            system.add(rows, targets, weights, source="the held-out frames")
+
+
 def _require_memory(n_parameters: int) -> None:
     """Refuse a problem whose square matrices (two of them at least) exceed the memory of the machine."""
     needed = 2 * 8 * n_parameters**2
@@ -190,6 +205,11 @@ class NormalEquations(Accumulator):
     """G = X^T W^2 X, b = X^T W^2 y, y^T W^2 y. Fast; needs twice the memory of G (1.2 GB each at 12,000 parameters).
 
     Accurate while the condition number of the ridge-augmented problem stays below about 1e8; `TSQR` reaches further.
+    Columns that are zero in all rows (products of neighbours that a centre never has together) take part in nothing:
+    G holds only the columns that were seen, in the order in which they came.
+
+    Attributes:
+        columns: the columns seen so far.
 
     Example:
         >>> system = NormalEquations(1)
@@ -202,8 +222,9 @@ class NormalEquations(Accumulator):
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
         super().__init__(n_parameters, block_rows)
-        self._gram = np.zeros((n_parameters, n_parameters), order="F")  # lower triangle only
-        self._moment = np.zeros(n_parameters)
+        self.columns = np.zeros(0, dtype=np.int64)
+        self._gram = np.zeros((0, 0), order="F")  # lower triangle only
+        self._moment = np.zeros(0)
         self._targets_squared = 0.0
         self._work: np.ndarray | None = None
 
@@ -212,45 +233,96 @@ class NormalEquations(Accumulator):
             self._work = None
         return factor
 
+    def _see(self, columns: np.ndarray) -> None:
+        """Make room for columns, in the order given, that were zero until now."""
+        if not len(columns):
+            return
+        n, more = len(self.columns), len(self.columns) + len(columns)
+        _require_memory(more)
+        gram = np.zeros((more, more), order="F")
+        gram[:n, :n] = self._gram
+        self._gram, self._work = gram, None
+        self._moment = np.concatenate([self._moment, np.zeros(len(columns))])
+        self.columns = np.concatenate([self.columns, columns])
+
     def _absorb(self, n: int) -> None:
         block, targets = self._block[:n], self._targets[:n]
+        unseen = np.ones(self.n_parameters, dtype=bool)
+        unseen[self.columns] = False
+        unseen[unseen] = block[:, unseen].any(axis=0)
+        self._see(np.flatnonzero(unseen))
+        if len(self.columns) == 0:
+            self._targets_squared += float(targets @ targets)
+            return
+        if not np.array_equal(self.columns, np.arange(self.n_parameters)):
+            block = np.take(block, self.columns, axis=1)
         # A C-ordered block is its own transpose in Fortran order: dsyrk reads it in place and adds into the matrix.
         self._gram = blas.dsyrk(1.0, block.T, beta=1.0, c=self._gram, trans=0, lower=1, overwrite_c=1)
         self._moment += targets @ block
         self._targets_squared += float(targets @ targets)
 
     def _absorb_other(self, other: "Accumulator") -> None:
-        self._gram += other._gram  # type: ignore[attr-defined]
-        self._moment += other._moment  # type: ignore[attr-defined]
+        theirs: np.ndarray = other.columns  # type: ignore[attr-defined]
+        self._see(np.setdiff1d(theirs, self.columns))
+        position = np.zeros(self.n_parameters, dtype=np.int64)
+        position[self.columns] = np.arange(len(self.columns))
+        where = position[theirs]
+        if np.array_equal(self.columns, theirs):
+            self._gram += other._gram  # type: ignore[attr-defined]
+        else:
+            lower = other._gram  # type: ignore[attr-defined]
+            self._gram[np.ix_(where, where)] += np.tril(lower) + np.tril(lower, -1).T
+        self._moment[where] += other._moment  # type: ignore[attr-defined]
         self._targets_squared += other._targets_squared  # type: ignore[attr-defined]
 
     def diagonal(self) -> Float[np.ndarray, " parameters"]:
         self._flush()
-        return np.diagonal(self._gram).copy()
+        result = np.zeros(self.n_parameters)
+        result[self.columns] = np.diagonal(self._gram)
+        return result
 
     def misfit(self, coefficients: Float[np.ndarray, " parameters"]) -> float:
         self._flush()
-        curved = blas.dsymv(1.0, self._gram, coefficients, lower=1)
-        value = self._targets_squared - 2.0 * float(self._moment @ coefficients) + float(coefficients @ curved)
+        c = np.asarray(coefficients)[self.columns]
+        curved = float(c @ blas.dsymv(1.0, self._gram, c, lower=1)) if len(c) else 0.0
+        value = self._targets_squared - 2.0 * float(self._moment @ c) + curved
         return max(value, np.finfo(float).eps * self._targets_squared)
 
     def factor(self, ridge: float, prior_scale: Float[np.ndarray, " parameters"]) -> Factor:
         self._flush()
+        unseen = np.setdiff1d(np.arange(self.n_parameters), self.columns)
+        free = unseen[ridge * prior_scale[unseen] ** 2 == 0]
+        if len(free):
+            raise SingularSystemError(self._singular(ridge, int(free[0])))
         if self._work is None:
             self._work = np.zeros_like(self._gram, order="F")
         np.copyto(self._work, self._gram)
         diagonal = np.einsum("ii->i", self._work)
-        diagonal += ridge * prior_scale**2
-        triangle, info = lapack.dpotrf(self._work, lower=1, clean=0, overwrite_a=1)
-        if info:
-            raise SingularSystemError(
-                f"The normal equations of {self.n_parameters} parameters and {self.n_rows} rows are not positive "
-                f"definite at ridge {ridge:.3g} (stopped at parameter {info - 1}). Raise the ridge (or use prior="
-                "'bayes', which finds one), give that parameter a prior, add frames, or use solver='qr'."
-            )
-        coefficients = lapack.dpotrs(triangle, self._moment, lower=1)[0]
+        diagonal += ridge * prior_scale[self.columns] ** 2
+        triangle, coefficients = self._work, np.zeros(self.n_parameters)
+        if len(self.columns):
+            triangle, info = lapack.dpotrf(self._work, lower=1, clean=0, overwrite_a=1)
+            if info:
+                raise SingularSystemError(self._singular(ridge, int(self.columns[info - 1])))
+            coefficients[self.columns] = lapack.dpotrs(triangle, self._moment, lower=1)[0]
         penalty = ridge * float(np.sum((prior_scale * coefficients) ** 2))
-        return Factor(triangle, True, coefficients, self.misfit(coefficients), penalty)
+        return Factor(
+            triangle=triangle,
+            lower=True,
+            coefficients=coefficients,
+            misfit=self.misfit(coefficients),
+            penalty=penalty,
+            columns=self.columns,
+            others=unseen,
+            others_diagonal=math.sqrt(ridge) * prior_scale[unseen],
+        )
+
+    def _singular(self, ridge: float, parameter: int) -> str:
+        return (
+            f"The normal equations of {self.n_parameters} parameters and {self.n_rows} rows are not positive "
+            f"definite at ridge {ridge:.3g} (stopped at parameter {parameter}). Raise the ridge (or use prior="
+            "'bayes', which finds one), give that parameter a prior, add frames, or use solver='qr'."
+        )
 
 
 class TSQR(Accumulator):
@@ -270,6 +342,7 @@ class TSQR(Accumulator):
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
         super().__init__(n_parameters, block_rows)
+        _require_memory(n_parameters)
         self._triangle = np.zeros((n_parameters + 1, n_parameters + 1), order="F")
 
     def _update(self, block: np.ndarray, *, triangular: int = 0) -> None:
@@ -316,4 +389,13 @@ class TSQR(Accumulator):
             )
         coefficients = lapack.dtrtrs(triangle, right)[0]
         penalty = ridge * float(np.sum((prior_scale * coefficients) ** 2))
-        return Factor(triangle, False, coefficients, self.misfit(coefficients), penalty)
+        return Factor(
+            triangle=triangle,
+            lower=False,
+            coefficients=coefficients,
+            misfit=self.misfit(coefficients),
+            penalty=penalty,
+            columns=np.arange(n),
+            others=np.zeros(0, dtype=np.int64),
+            others_diagonal=np.zeros(0),
+        )

@@ -4,7 +4,6 @@ Minimises  sum_k w_k^2 (x_k.c - y_k)^2 + ridge |Gamma c|^2  with Gamma = diag(pr
 
 As probabilities: y_k ~ N(x_k.c, noise^2 / w_k^2) and c ~ N(0, noise^2 / (ridge Gamma^2)); scale 0 is a flat prior.
 """
-# pyright: reportAttributeAccessIssue=false
 
 import dataclasses
 import math
@@ -12,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import lapack
 from scipy.optimize import minimize_scalar
 
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.train.accumulate import TSQR, Accumulator, Factor, NormalEquations, SingularSystemError
+from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
+from jorbit.train.factor import Factor, SingularSystemError
 
 __all__ = ["TSQR", "NormalEquations", "Posterior", "SingularSystemError", "Solution", "solve"]
 
@@ -67,9 +66,7 @@ class Posterior:
     def sample(self, n: int, seed: int) -> Float[np.ndarray, "samples parameters"]:
         """Draw n coefficient vectors: an ensemble of models that all agree with the data."""
         normal = np.random.default_rng(seed).standard_normal((len(self.mean), n))
-        lower = int(self.factor.lower)
-        steps = lapack.dtrtrs(self.factor.triangle, np.asfortranarray(normal), lower=lower, trans=lower)[0]
-        return self.mean + self.noise * steps.T
+        return self.mean + self.noise * self.factor.correlate(normal)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +100,7 @@ def solve(
     *,
     prior: str = "bayes",
     ridge: float | None = None,
-    validation: Accumulator | None = None,
+    validation: Accumulator | HeldRows | None = None,
     tolerance: float = 0.1,
 ) -> Solution:
     """Solve a gathered system.
@@ -144,7 +141,11 @@ def solve(
 
 
 def _check(
-    system: Accumulator, prior_scale: np.ndarray, prior: str, ridge: float | None, validation: Accumulator | None
+    system: Accumulator,
+    prior_scale: np.ndarray,
+    prior: str,
+    ridge: float | None,
+    validation: Accumulator | HeldRows | None,
 ) -> None:
     if prior not in ("bayes", "ridge", "validation"):
         raise ConfigError(f"prior must be 'bayes', 'ridge' or 'validation', got {prior!r}.")

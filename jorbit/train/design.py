@@ -20,7 +20,7 @@ from jorbit.graphs.batching import build_graph
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.accumulate import Accumulator
+from jorbit.train.accumulate import Accumulator, HeldRows
 from jorbit.train.buckets import frame_capacities
 from jorbit.train.metrics import VOIGT
 from jorbit.train.progress import Report
@@ -160,8 +160,9 @@ class LinearProblem:
         result = {}
         if labels.energy is not None and (w := weights.energy * labels.energy_weight / math.sqrt(n)) > 0:
             result["energy"] = Rows(design[0], labels.energy - offset[0], np.full(1, w))
-        if labels.forces is not None and (w := weights.forces * labels.forces_weight) > 0:
-            result["forces"] = Rows(design[1], labels.forces.reshape(-1) - offset[1], np.full(3 * n, w))
+        each = weights.forces * np.broadcast_to(np.asarray(labels.forces_weight, dtype=np.float64), n)
+        if labels.forces is not None and (each > 0).any():
+            result["forces"] = Rows(design[1], labels.forces.reshape(-1) - offset[1], np.repeat(each, 3))
         w = weights.stress * labels.stress_weight * volume / math.sqrt(n)
         if labels.stress is not None and w > 0:
             stress = np.array([0.5 * (labels.stress[a, b] + labels.stress[b, a]) for a, b in VOIGT])
@@ -182,7 +183,7 @@ def _named(potential: Potential) -> Iterator[tuple[str, Any]]:
 def gather(
     problem: LinearProblem,
     frames: Sequence[Frame],
-    system: Accumulator,
+    system: Accumulator | HeldRows,
     weights: FitWeights,
     report: Report,
     stage: str = "design",
@@ -222,3 +223,8 @@ def _require_matching_shapes(frame: Frame) -> None:
     forces, n = frame.labels.forces, frame.structure.n_atoms
     if forces is not None and forces.shape != (n, 3):
         raise DataError(f"Wanted forces [{n}, 3] for a structure of {n} atoms, got {forces.shape}.")
+    if np.shape(frame.labels.forces_weight) not in ((), (n,)):
+        raise DataError(
+            f"Wanted one forces_weight, or one per atom, for a structure of {n} atoms, got "
+            f"{np.shape(frame.labels.forces_weight)}."
+        )

@@ -16,7 +16,8 @@ from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.closed_form import TSQR, NormalEquations, solve
+from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
+from jorbit.train.closed_form import solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
 from jorbit.train.metrics import evaluate
 from jorbit.train.progress import Progress, interrupts, reporting
@@ -124,7 +125,7 @@ def fit(
         counts, taken = gather(problem, training, system, weights, report, stopped=stopped)
         check = None
         if prior == "validation":
-            check = _SOLVERS[solver](problem.n_parameters)
+            check = _holder(problem.n_parameters, validation or held_out, solver)
             more, _ = gather(problem, validation or held_out, check, weights, report, "validation")
         seconds = {"design": time.perf_counter() - started}
 
@@ -133,7 +134,10 @@ def fit(
         solution = solve(system, problem.prior_scale(), prior=prior, ridge=ridge, validation=check)
         notes = [note for note in (unit_suspicion(frames), solution.note) if note]
         if held_out and check is not None:
-            system.merge(check)
+            if isinstance(check, HeldRows):
+                check.pour_into(system)
+            else:
+                system.merge(check)
             counts = {kind: n + more[kind] for kind, n in counts.items()}
             solution = solve(system, problem.prior_scale(), prior="ridge", ridge=solution.ridge)
         seconds["solve"] = time.perf_counter() - started
@@ -245,6 +249,12 @@ def _fixed_params(
         graph = potential.graph(frames[0].structure, dtype=jnp.float64)
         initial = potential.init(jax.random.key(seed), graph)
     return {n: given.get(n, initial[n]) for n in names}
+
+
+def _holder(n_parameters: int, frames: Sequence[Frame], solver: str) -> Accumulator | HeldRows:
+    """What keeps the rows of validation frames in the least memory."""
+    n_rows = sum(3 * f.structure.n_atoms + 7 for f in frames)
+    return HeldRows(n_parameters) if n_rows < n_parameters else _SOLVERS[solver](n_parameters)
 
 
 def _hold_out(frames: list[Frame], seed: int) -> tuple[list[Frame], list[Frame]]:

@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import hilbert
 
 from jorbit.core.errors import DataError
-from jorbit.train.accumulate import TSQR, NormalEquations, SingularSystemError
+from jorbit.train.accumulate import TSQR, HeldRows, NormalEquations
+from jorbit.train.factor import SingularSystemError
 
 BOTH = pytest.mark.parametrize("kind", [NormalEquations, TSQR])
 
@@ -135,3 +136,76 @@ def test_negative_weights_and_foreign_merges_are_refused(kind):
         kind(12).merge(kind(11))
     with pytest.raises(DataError, match="at least one parameter"):
         kind(0)
+
+
+def late_columns():
+    """Columns 3 and 9 are zero in all rows; 0 and 7 in the first 200."""
+    rows, targets, weights = problem()
+    rows[:, [3, 9]] = 0.0
+    rows[:200, [0, 7]] = 0.0
+    return rows, targets, weights
+
+
+@BOTH
+def test_columns_of_zeros_and_late_columns_change_nothing(kind):
+    rows, targets, weights = late_columns()
+    scale = np.linspace(1.0, 2.0, 12)
+    system = kind(12, block_rows=64)
+    system.add(rows, targets, weights)
+    factor = system.factor(0.7, scale)
+    np.testing.assert_allclose(
+        factor.coefficients, dense_ridge(rows, targets, weights, 0.7, scale), rtol=1e-9, atol=1e-12
+    )
+    weighted = rows * weights[:, None]
+    full = weighted.T @ weighted + 0.7 * np.diag(scale**2)
+    assert factor.log_determinant == pytest.approx(np.linalg.slogdet(full)[1], rel=1e-12)
+    probes = np.random.default_rng(3).normal(size=(5, 12))  # they do touch the columns of zeros
+    half = factor.half_solve(probes)
+    np.testing.assert_allclose(half.T @ half, probes @ np.linalg.inv(full) @ probes.T, rtol=1e-9)
+    steps = factor.correlate(np.eye(12))
+    np.testing.assert_allclose(steps.T @ steps, np.linalg.inv(full), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(system.diagonal(), np.diag(weighted.T @ weighted), rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_merging_systems_that_saw_different_columns(first):
+    rows, targets, weights = late_columns()
+    whole, parts = NormalEquations(12), [NormalEquations(12), NormalEquations(12)]
+    whole.add(rows, targets, weights)
+    parts[0].add(rows[:200], targets[:200], weights[:200])
+    parts[1].add(rows[200:], targets[200:], weights[200:])
+    parts[first].merge(parts[1 - first])
+    scale = np.ones(12)
+    np.testing.assert_allclose(
+        parts[first].factor(0.3, scale).coefficients, whole.factor(0.3, scale).coefficients, rtol=1e-10, atol=1e-13
+    )
+
+
+def test_normal_equations_take_memory_for_seen_columns_only():
+    rows, targets, weights = late_columns()
+    system = NormalEquations(12)
+    system.add(rows, targets, weights)
+    assert system.factor(0.1, np.ones(12)).triangle.shape == (10, 10)
+
+
+def test_an_unseen_column_without_a_prior_is_refused_by_name():
+    rows, targets, weights = late_columns()
+    system = NormalEquations(12)
+    system.add(rows, targets, weights)
+    with pytest.raises(SingularSystemError, match="parameter 3"):
+        system.factor(0.0, np.ones(12))
+
+
+@BOTH
+def test_held_rows_measure_as_an_accumulator_does_and_pour_into_one(kind):
+    rows, targets, weights = problem()
+    held, system, poured = HeldRows(12), kind(12), kind(12)
+    held.add(rows, targets, weights)
+    system.add(rows, targets, weights)
+    c = np.linspace(-1, 1, 12)
+    assert held.n_rows == 300
+    assert held.misfit(c) == pytest.approx(system.misfit(c), rel=1e-10)
+    held.pour_into(poured)
+    assert poured.log_weights == pytest.approx(system.log_weights)
+    scale = np.ones(12)
+    np.testing.assert_allclose(poured.factor(0.1, scale).coefficients, system.factor(0.1, scale).coefficients)
