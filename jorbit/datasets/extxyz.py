@@ -103,6 +103,9 @@ def format_frame(frame: Frame) -> str:
     if labels.forces is not None:
         columns += ":forces:R:3"
         blocks.append(labels.forces)
+    if np.ndim(labels.forces_weight) == 1:
+        columns += ":forces_weight:R:1"
+        blocks.append(np.asarray(labels.forces_weight)[:, None])
     if structure.orbits is not None:
         columns += ":orbit:I:1"
     header["Properties"] = columns
@@ -112,7 +115,8 @@ def format_frame(frame: Frame) -> str:
         header["stress"] = " ".join(repr(float(x)) for x in labels.stress.ravel())
     if structure.charge:
         header["charge"] = repr(float(structure.charge))
-    header |= {key: repr(float(getattr(labels, key))) for key in _WEIGHTS if getattr(labels, key) != 1.0}
+    single = {key: getattr(labels, key) for key in _WEIGHTS if np.ndim(getattr(labels, key)) == 0}
+    header |= {key: repr(float(value)) for key, value in single.items() if value != 1.0}
     header |= frame.info
     header["pbc"] = " ".join("T" if periodic else "F" for periodic in structure.pbc)
     numbers = np.concatenate([np.asarray(block, dtype=np.float64) for block in blocks], axis=1)

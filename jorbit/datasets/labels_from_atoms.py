@@ -104,7 +104,7 @@ def frame_from_atoms(atoms: ase.Atoms, keys: LabelKeys, where: str) -> Frame:
         energy=energy,
         forces=forces,
         stress=_stress(stress, virial, structure, keys, where),
-        **{key: float(_numbers(found[key], (), where, key)) for key in _WEIGHTS if key in found},
+        **{key: _weight(found[key], structure.n_atoms, where, key) for key in _WEIGHTS if key in found},
     )
     used = {"charge", "total_charge", "free_energy", *ENERGY_KEYS, *FORCES_KEYS, *STRESS_KEYS, *VIRIAL_KEYS, *_WEIGHTS}
     used |= {keys.energy, keys.forces, keys.stress}
@@ -143,6 +143,13 @@ def _numbers(value: Any, shape: tuple[int, ...], where: str, what: str) -> np.nd
     if not np.isfinite(array).all():
         raise DataError(f"{where}: {what} holds NaN or infinite numbers. Drop the frame, or remove the label.")
     return array
+
+
+def _weight(value: Any, n_atoms: int, where: str, key: str) -> Any:
+    """One number, or for forces one per atom."""
+    if key == "forces_weight" and np.ndim(value) == 1:
+        return _numbers(value, (n_atoms,), where, key)
+    return float(_numbers(value, (), where, key))
 
 
 def _matrix(value: Any, where: str, what: str) -> Float[np.ndarray, "3 3"]:

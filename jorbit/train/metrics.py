@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import DataError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SYMBOLS
-from jorbit.core.structure import Frame
+from jorbit.core.structure import Frame, Structure
 from jorbit.graphs.batching import build_graph, unbatch
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
@@ -40,6 +40,7 @@ class Metrics:
         energy_reference, energy_predicted: their energies, eV.
         energy_atoms: their numbers of atoms.
         force_numbers: atomic number of each atom with a force.
+        force_orbits: orbit of each of them within its element, -1 where none is known.
         force_reference, force_predicted: eV/Å.
         stress_frames: indices of the frames with a stress and a volume.
         stress_reference, stress_predicted: eV/Å^3, positive under tension.
@@ -52,6 +53,7 @@ class Metrics:
     energy_predicted: Float[np.ndarray, " energies"]
     energy_atoms: Int[np.ndarray, " energies"]
     force_numbers: Int[np.ndarray, " forces"]
+    force_orbits: Int[np.ndarray, " forces"]
     force_reference: Float[np.ndarray, "forces 3"]
     force_predicted: Float[np.ndarray, "forces 3"]
     stress_frames: Int[np.ndarray, " stresses"]
@@ -113,15 +115,27 @@ class Metrics:
 
     def force_errors_by_element(self) -> dict[str, dict[str, float | int]]:
         """Element -> its number of atoms and its force MAE and RMSE, eV/Å."""
-        result: dict[str, dict[str, float | int]] = {}
-        for z in sorted({int(n) for n in self.force_numbers}):
-            error = self._force_error[self.force_numbers == z]
-            result[SYMBOLS[z]] = {
-                "n_atoms": len(error),
-                "force_mae": float(np.abs(error).mean()),
-                "force_rmse": float(np.sqrt((error**2).mean())),
-            }
-        return result
+        return {SYMBOLS[z]: self._errors_where(self.force_numbers == z) for z in np.unique(self.force_numbers).tolist()}
+
+    def force_errors_by_orbit(self) -> dict[str, dict[str, float | int]]:
+        """Orbit, named by its element and its index in it ("H2") -> number of atoms, force MAE and RMSE, eV/Å.
+
+        Empty when no atom has an orbit; any model can be measured by orbit, one that knows none as well.
+        """
+        rows = np.unique(np.stack([self.force_numbers, self.force_orbits], axis=1), axis=0).tolist()
+        return {
+            f"{SYMBOLS[z]}{orbit}": self._errors_where((self.force_numbers == z) & (self.force_orbits == orbit))
+            for z, orbit in rows
+            if orbit >= 0
+        }
+
+    def _errors_where(self, chosen: np.ndarray) -> dict[str, float | int]:
+        error = self._force_error[chosen]
+        return {
+            "n_atoms": len(error),
+            "force_mae": float(np.abs(error).mean()),
+            "force_rmse": float(np.sqrt((error**2).mean())),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The numbers, without the arrays; null where there were no labels."""
@@ -129,7 +143,9 @@ class Metrics:
         kinds = ("energy_mae", "energy_rmse", "energy_mae_per_atom", "energy_rmse_per_atom")
         kinds += ("force_mae", "force_rmse", "stress_mae", "stress_rmse")
         result = {name: getattr(self, name) for name in names + kinds}
-        return result | {"forces_by_element": self.force_errors_by_element()}
+        by_orbit = self.force_errors_by_orbit()
+        result |= {"forces_by_element": self.force_errors_by_element()}
+        return result | ({"forces_by_orbit": by_orbit} if by_orbit else {})
 
     def __repr__(self) -> str:
         parts = [f"{self.n_frames} frames"]
@@ -194,7 +210,8 @@ def _compare(
 ) -> Metrics:
     labels = [f.labels for f in frames]
     with_energy = [k for k, x in enumerate(labels) if x.energy is not None and x.energy_weight]
-    with_forces = [k for k, x in enumerate(labels) if x.forces is not None and x.forces_weight]
+    counted = {k: _counted_atoms(frame) for k, frame in enumerate(frames)}
+    with_forces = [k for k, x in enumerate(labels) if x.forces is not None and counted[k].any()]
     with_stress = [
         k for k, x in enumerate(labels) if x.stress is not None and x.stress_weight and frames[k].structure.volume > 0
     ]
@@ -209,10 +226,24 @@ def _compare(
         energy_reference=rows([labels[k].energy for k in with_energy]),
         energy_predicted=rows([energy[k] for k in with_energy]),
         energy_atoms=np.array([frames[k].structure.n_atoms for k in with_energy], dtype=int),
-        force_numbers=rows([frames[k].structure.numbers for k in with_forces]).astype(int),
-        force_reference=rows([labels[k].forces for k in with_forces], 3),
-        force_predicted=rows([forces[k] for k in with_forces], 3),
+        force_numbers=rows([frames[k].structure.numbers[counted[k]] for k in with_forces]).astype(int),
+        force_orbits=rows([_orbits(frames[k].structure)[counted[k]] for k in with_forces]).astype(int),
+        force_reference=rows([_forces(frames[k])[counted[k]] for k in with_forces], 3),
+        force_predicted=rows([forces[k][counted[k]] for k in with_forces], 3),
         stress_frames=np.array(with_stress, dtype=int),
         stress_reference=rows([labels[k].stress for k in with_stress], 3, 3),
         stress_predicted=rows([stress[k] for k in with_stress], 3, 3),
     )
+
+
+def _counted_atoms(frame: Frame) -> Bool[np.ndarray, " atoms"]:
+    """Atoms whose forces have a weight."""
+    return np.broadcast_to(np.asarray(frame.labels.forces_weight, dtype=float) > 0, frame.structure.n_atoms)
+
+
+def _forces(frame: Frame) -> Float[np.ndarray, "atoms 3"]:
+    return np.asarray(frame.labels.forces, dtype=float)
+
+
+def _orbits(structure: Structure) -> Int[np.ndarray, " atoms"]:
+    return np.full(structure.n_atoms, -1) if structure.orbits is None else np.asarray(structure.orbits)

@@ -1,5 +1,6 @@
 """Reference energies of the elements, and the mean energy per composition as a baseline."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +24,7 @@ class References(NamedTuple):
 
     Attributes:
         energies: eV, per row of the species table.
-        directions: [species, free]: orthonormal; empty when all energies are given.
+        directions: [species, free]: orthonormal per element; empty when all energies are given.
         isolated: indices of the frames that were used as isolated atoms.
     """
 
@@ -87,14 +88,15 @@ def reference_energies(
 
     Args:
         frames: training data.
-        species: rows of the result; several orbits of one element share an energy when it is given.
+        species: rows of the result; the orbits of an element share its energy.
         given: None uses isolated atoms where the data hold them and fits the rest; "isolated" insists on them;
             "fit" ignores them; a dictionary {symbol or atomic number: eV} gives all of them.
         use_compositions: False leaves energies that are not given at 0 (a fit in which energies weigh nothing).
 
     Returns:
         Energies, and the directions that the compositions in the data determine. Where compositions depend on each
-        other (a data set of one molecule fixes only one sum) the fit has minimal norm.
+        other (a data set of one molecule fixes only one sum) the fit has minimal norm. Orbits of one element always
+        have one energy: it belongs to the free atom.
 
     Raises:
         ConfigError, DataError: an element without an energy; a name that is no element.
@@ -122,19 +124,23 @@ def reference_energies(
 
     used = frozenset(k for k, f in enumerate(frames) if isolated and _is_isolated(f))
     energies = np.array([fixed.get(int(z), 0.0) for z in numbers])
-    free = np.array([int(z) not in fixed for z in numbers])
     directions = np.zeros((len(species), 0))
     rows = [f for k, f in enumerate(frames) if k not in used and f.labels.energy is not None and f.labels.energy_weight]
-    if free.any() and rows and use_compositions:
-        counts = compositions([f.structure for f in rows], species)
-        targets = np.array([f.labels.energy for f in rows], dtype=np.float64) - counts @ energies
+    if missing and rows and use_compositions:
+        elements = SpeciesTable.from_numbers(species.numbers)
+        counts = compositions([dataclasses.replace(f.structure, orbits=None) for f in rows], elements)
+        row_of = elements.index(numbers)
+        fixed_energies = np.array([fixed.get(z, 0.0) for z in elements.numbers])
+        targets = np.array([f.labels.energy for f in rows], dtype=np.float64) - counts @ fixed_energies
+        free = np.array([z not in fixed for z in elements.numbers])
         # Per atom, so that large structures do not decide alone.
         n_atoms = counts.sum(axis=1)
         unknown = counts[:, free] / n_atoms[:, None]
         _, values, basis = np.linalg.svd(unknown, full_matrices=False)
         basis = basis[values > 1e-8 * values[0]] if values[0] > 0 else basis[:0]
-        directions = np.zeros((len(species), len(basis)))
-        directions[free] = basis.T
+        by_element = np.zeros((len(elements), len(basis)))
+        by_element[free] = basis.T
+        directions = by_element[row_of]
         solution = np.linalg.lstsq(unknown @ basis.T, targets / n_atoms, rcond=None)[0]
         energies = energies + directions @ solution
     return References(energies, directions, used)
