@@ -24,12 +24,12 @@ OPTIONS = {"bond_lengths": 1.5}
 CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
 # Per molecule: degrees per order and l_max, as large as a fit of a few minutes on two cores allows.
 SIZES: dict[str, dict] = {
-    "aspirin": {"max_degree": (12, 9, 8), "l_max": 4},
+    "aspirin": {"max_degree": (12, 9, 9), "l_max": 4},
     "benzene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
     "ethanol": {"max_degree": (14, 10, 9), "l_max": 5},
-    "malonaldehyde": {"max_degree": (14, 9, 8), "l_max": 4},
-    "naphthalene": {"max_degree": (14, 12, 10, 6), "l_max": 5},
-    "uracil": {"max_degree": (12, 9, 6), "l_max": 4},
+    "malonaldehyde": {"max_degree": (14, 10, 9), "l_max": 5},
+    "naphthalene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
+    "uracil": {"max_degree": (12, 8, 7), "l_max": 4},
 }
 
 
@@ -47,6 +47,7 @@ def run(molecule: str) -> dict:
     count = {z: int((train[0].structure.numbers == z).sum()) for z in species.numbers}
     model = LinearACE(
         n_species=len(species),
+        cutoff=CUTOFFS.get(molecule, 4.5),
         **OPTIONS,
         **SIZES[molecule],
         max_factors=tuple(min(4, count[z]) for z in species.numbers),
