@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from jorbit.basis.angular import real_spherical_harmonics
 from jorbit.basis.product_space import ProductSpace
 from jorbit.basis.radial import RadialBasis
+from jorbit.core.errors import ConfigError
 from jorbit.core.ops import safe_divide, safe_norm
 
 
@@ -21,12 +22,30 @@ class AtomicBasis:
     Attributes:
         radial: radial functions.
         l_max: highest degree of the spherical harmonics.
-        n_species: rows of the species table; each neighbour species is a channel of its own.
+        n_species: rows of the species table.
+        channel_of: channel of each neighbour species, from 0 on; None = a channel of its own for each.
     """
 
     radial: RadialBasis
     l_max: int
     n_species: int
+    channel_of: tuple[int, ...] | None = None
+
+    @property
+    def n_channels(self) -> int:
+        """Kinds of neighbours that densities tell apart.
+
+        Raises:
+            ConfigError: `channel_of` does not name the channels 0, 1, ... of every species.
+        """
+        if self.channel_of is None:
+            return self.n_species
+        n_channels = max(self.channel_of, default=-1) + 1
+        if len(self.channel_of) != self.n_species or set(self.channel_of) != set(range(n_channels)):
+            raise ConfigError(
+                f"Wanted a channel 0, 1, ... for each of the {self.n_species} species, got {self.channel_of}."
+            )
+        return n_channels
 
     def pair_functions(
         self,
@@ -46,9 +65,10 @@ class AtomicBasis:
 
     def channels(
         self, species_j: Int[Array, "*batch"], mask: Bool[Array, "*batch"], dtype: jnp.dtype
-    ) -> Float[Array, "*batch species"]:
-        """1 where the neighbour exists and is of the species, else 0."""
-        return jnp.where(mask[..., None], jax.nn.one_hot(species_j, self.n_species, dtype=dtype), 0.0)
+    ) -> Float[Array, "*batch channels"]:
+        """1 where the neighbour exists and is of the channel, else 0."""
+        channel = species_j if self.channel_of is None else jnp.asarray(self.channel_of, jnp.int32)[species_j]
+        return jnp.where(mask[..., None], jax.nn.one_hot(channel, self.n_channels, dtype=dtype), 0.0)
 
     def __call__(
         self,
@@ -66,7 +86,7 @@ class AtomicBasis:
         weights = self.channels(species_j, mask, vectors.dtype)
         weighted = (radial[..., :, None] * weights[..., None, :]).reshape(*mask.shape, -1)
         density = jnp.einsum("asc,asl->lca", weighted, angular)
-        return split_degrees(density, space, self.n_species)
+        return split_degrees(density, space, self.n_channels)
 
     def tangents(
         self,
@@ -85,12 +105,12 @@ class AtomicBasis:
 
         jacobian = jax.vmap(jax.jacfwd(term))(vectors, species_j, mask)  # [slots, lm, channels, 3]
         jacobian = jnp.moveaxis(jacobian, 0, 2)
-        return split_degrees(jacobian.reshape(*jacobian.shape[:2], -1), space, self.n_species)
+        return split_degrees(jacobian.reshape(*jacobian.shape[:2], -1), space, self.n_channels)
 
 
-def split_degrees(density: Float[Array, "lm channels k"], space: ProductSpace, n_species: int) -> list[Array]:
-    """Cut [lm, n * species, ...] into one array per degree, keeping the rows a product space uses."""
+def split_degrees(density: Float[Array, "lm channels k"], space: ProductSpace, n_channels: int) -> list[Array]:
+    """Cut [lm, n * channels, ...] into one array per degree, keeping the rows a product space uses."""
     return [
-        density[l * l : (l + 1) ** 2][:, np.asarray(rows[:, 0] * n_species + rows[:, 1])]
+        density[l * l : (l + 1) ** 2][:, np.asarray(rows[:, 0] * n_channels + rows[:, 1])]
         for l, rows in enumerate(space.rows)
     ]
