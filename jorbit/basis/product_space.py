@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -140,6 +141,7 @@ def _best_pairing(four: tuple[OneParticle, ...]) -> tuple[OneParticle, OnePartic
 
 
 Feature = tuple[str, tuple[int, int] | None, tuple, tuple[OneParticle, ...]]
+_KINDS = ("single", "pair", "triple", "quadruple")
 
 
 def _features(limits: ProductLimits) -> Iterator[Feature]:
@@ -170,8 +172,18 @@ def _features(limits: ProductLimits) -> Iterator[Feature]:
                 yield "quadruple", (L, (a[0] + b[0] + L) % 2), ((a, b), (c, d)), four
 
 
+@functools.lru_cache(maxsize=4)
+def _ordered_features(limits: ProductLimits) -> tuple[Feature, ...]:
+    """All features in the order of a ProductSpace: kinds of one block together, blocks by degree and parity."""
+    by_kind: dict[tuple[tuple[int, int], int], list[Feature]] = {}
+    for feature in _features(limits):
+        block = feature[1] or (-1, 0)
+        by_kind.setdefault((block, _KINDS.index(feature[0])), []).append(feature)
+    return tuple(feature for key in sorted(by_kind) for feature in by_kind[key])
+
+
 @functools.lru_cache(maxsize=16)
-def product_space(limits: ProductLimits) -> ProductSpace:
+def product_space(limits: ProductLimits, features: tuple[int, ...] | None = None) -> ProductSpace:
     """Enumerate the linearly independent rotation-, reflection- and permutation-invariant products within `limits`.
 
     Products of different multisets of one-particle functions are independent as polynomials; within a multiset the
@@ -179,15 +191,23 @@ def product_space(limits: ProductLimits) -> ProductSpace:
 
     Args:
         limits: what is kept.
+        features: only these of all features (ascending indices), with the tables that they need and no others; they
+            stay in the same order. None = all.
+
+    Raises:
+        ConfigError: indices that are not ascending, or beyond the number of features.
 
     Example:
-        >>> product_space(ProductLimits(n_channels=1, n_radial=1, l_max=2, max_degree=(99,) * 4)).n_features
-        18
+        >>> limits = ProductLimits(n_channels=1, n_radial=1, l_max=2, max_degree=(99,) * 4)
+        >>> product_space(limits).n_features, product_space(limits, (0, 2, 5)).n_features
+        (18, 3)
 
     References:
         Drautz, Phys. Rev. B 99, 014104 (2019); Dusson et al., J. Comput. Phys. 454, 110946 (2022).
     """
-    found = list(_features(limits))
+    found = _ordered_features(limits)
+    if features is not None:
+        found = _chosen(found, features)
     used = sorted({v for _, _, _, factors in found for v in factors})
     rows = tuple(
         np.array([v[1:] for v in used if v[0] == l], dtype=np.int32).reshape(-1, 2)
@@ -223,6 +243,16 @@ def product_space(limits: ProductLimits) -> ProductSpace:
         radial=np.array([[v[1] for v in f[3]] + [-1] * (4 - len(f[3])) for f in ordered]),
         angular=np.array([[v[0] for v in f[3]] + [-1] * (4 - len(f[3])) for f in ordered]),
     )
+
+
+def _chosen(found: tuple[Feature, ...], features: tuple[int, ...]) -> tuple[Feature, ...]:
+    ascending = all(a < b for a, b in itertools.pairwise(features))
+    if not features or not ascending or features[0] < 0 or features[-1] >= len(found):
+        raise ConfigError(
+            f"features must be ascending indices from 0 to {len(found) - 1} (the set has {len(found)} features), at "
+            f"least one, got {len(features)}: {str(features[:8])[1:-1]}{' ...' if len(features) > 8 else ''}."
+        )
+    return tuple(found[k] for k in features)
 
 
 def _pair_groups(needed: set, row_of: dict) -> tuple[tuple[PairGroup, ...], dict]:

@@ -28,6 +28,9 @@ def pair_products(block: Block, left: Atomic, right: Atomic) -> Float[Array, "m 
         if group.l1 == 0:  # the coupling of a scalar with a degree-L tensor is their product
             parts.append(a * b)
             continue
+        if block.degree == 0:  # a scalar product: the table is a multiple of the identity
+            parts.append(float(table[0, 0, 0]) * (a * b).sum(axis=0, keepdims=True))
+            continue
         outer = a[:, None] * b[None, :]
         n_pairs, n_atoms = outer.shape[2:]
         matrix = jnp.asarray(table.reshape(-1, table.shape[2]).T, outer.dtype)

@@ -2,4 +2,10 @@
 
 from jorbit.core.registry import Registry
 
-DESCRIPTORS = Registry("descriptor", {"ace": "jorbit.descriptors.ace:ACE"})
+DESCRIPTORS = Registry(
+    "descriptor",
+    {
+        "ace": "jorbit.descriptors.ace:ACE",
+        "pruned": "jorbit.descriptors.pruned:Pruned",
+    },
+)

@@ -1,6 +1,7 @@
 """The Atomic Cluster Expansion as a descriptor: a linearly independent set of invariants of each atom."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -31,10 +32,14 @@ class ACE:
         family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
         max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
             number of neighbours of that species is enough, since more only give powers of the same functions.
+        n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
+        features: only these of all invariants (ascending indices); products and densities that none of them needs are
+            not computed. None = all. `jorbit.descriptors.pruned` chooses them.
 
     Example:
-        >>> ACE(n_species=1, cutoff=5.0, max_degree=(3, 2)).n_features
-        9
+        >>> full = ACE(n_species=1, cutoff=5.0, max_degree=(3, 2))
+        >>> full.n_features, full.restricted((0, 4, 8)).n_features
+        (9, 3)
 
     References:
         Drautz, Phys. Rev. B 99, 014104 (2019).
@@ -48,6 +53,8 @@ class ACE:
     envelope: str = "quadratic"
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
     max_factors: tuple[int, ...] | None = None
+    n_radial: int | None = None
+    features: tuple[int, ...] | None = None
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "ACE":
@@ -60,18 +67,28 @@ class ACE:
     @property
     def space(self) -> ProductSpace:
         """Tables of the invariants (cached)."""
-        n_radial = max(self.max_degree) + 1
-        return product_space(ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree, self.max_factors))
+        n_radial = max(self.max_degree) + 1 if self.n_radial is None else self.n_radial
+        limits = ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree, self.max_factors)
+        return product_space(limits, self.features)
 
     @property
     def atomic_basis(self) -> AtomicBasis:
-        n_radial = 1 + max(int(rows[:, 0].max()) for rows in self.space.rows)
+        n_radial = 1 + max(int(rows[:, 0].max()) for rows in self.space.rows if len(rows))
         radial = RadialBasis(n_radial, self.cutoff, self.family, self.envelope, self.bond_lengths)
         return AtomicBasis(radial=radial, l_max=self.space.l_max, n_species=self.n_species)
 
     @property
     def n_features(self) -> int:
         return self.space.n_features
+
+    def restricted(self, features: Sequence[int]) -> "ACE":
+        """The same descriptor with these columns only; what no column needs is not computed.
+
+        Args:
+            features: ascending indices of columns of this descriptor.
+        """
+        own = range(self.n_features) if self.features is None else self.features
+        return dataclasses.replace(self, features=tuple(own[int(k)] for k in features))
 
     def __call__(self, graph: Graph) -> Float[Array, "atoms features"]:
         """Invariants of each atom; zero on padding."""

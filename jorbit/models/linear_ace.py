@@ -34,6 +34,9 @@ class LinearACE:
         max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
             number of neighbours of that species is enough, since more only give powers of the same functions.
         smoothness: exponent of the prior: functions that oscillate faster are expected to have smaller coefficients.
+        n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
+        features: only these of all invariants (ascending indices), None = all; see `jorbit.descriptors.pruned`. What no
+            chosen invariant needs is not computed, neither here nor in the rows of a fit.
 
     Example:
         >>> LinearACE(n_species=1, max_degree=(8,)).n_parameters
@@ -52,6 +55,8 @@ class LinearACE:
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
     max_factors: tuple[int, ...] | None = None
     smoothness: float = 2.0
+    n_radial: int | None = None
+    features: tuple[int, ...] | None = None
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "LinearACE":
@@ -69,6 +74,8 @@ class LinearACE:
             envelope=self.envelope,
             bond_lengths=self.bond_lengths,
             max_factors=self.max_factors,
+            n_radial=self.n_radial,
+            features=self.features,
         )
 
     @property
