@@ -9,6 +9,10 @@ class StructureError(JorbitError):
     """A structure that cannot be used: NaN positions, singular cell, wrong shapes, no atoms."""
 
 
+class OrbitError(StructureError):
+    """A structure whose atoms cannot be given the orbits that a model tells apart."""
+
+
 class UnknownSpeciesError(JorbitError):
     """An element (or orbit) that the model was not made for."""
 
@@ -35,3 +39,7 @@ class ConfigError(JorbitError):
 
 class SimulationError(JorbitError):
     """A simulation that cannot go on: energies or positions are no longer finite."""
+
+
+class TrainingError(JorbitError):
+    """A training that cannot go on: the loss is no longer finite, or has exploded."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.structure import Frame
+from jorbit.core.structure import Frame, Structure
 
 Params = Any  # a tree of arrays
 
@@ -71,8 +71,8 @@ class Term(Protocol):
 class CalibratedTerm(Term, Protocol):
     """A term with constants that come from the training data, such as means of features, before it is trained.
 
-    `fixed_parameters` are patterns of the paths that training leaves alone ("constants/*"). `calibrate` gets graphs with
-    the labels that the term is to learn (what fixed terms explain is subtracted) and returns other parameters.
+    `fixed_parameters` are patterns of the paths that training leaves alone ("constants/*"). `calibrate` gets graphs
+    with the labels that are to be learned (reference energies are subtracted) and returns other parameters.
     """
 
     @property
@@ -112,6 +112,23 @@ class DesignRows:
     energy: Any
     forces: Any
     virial: Any
+
+
+@runtime_checkable
+class OrbitReference(Protocol):
+    """The structure that the orbits of a model belong to: it labels the atoms of other structures.
+
+    `assign` returns the orbit of each atom within its element, or raises an OrbitError when the structure is not made
+    of whole copies of the reference. `holds` says, quickly, whether these labels still fit; `counts` how many atoms of
+    each (element, orbit) one copy has.
+    """
+
+    @property
+    def counts(self) -> dict[tuple[int, int], int]: ...
+
+    def assign(self, structure: Structure) -> Any: ...
+
+    def holds(self, structure: Structure) -> bool: ...
 
 
 @runtime_checkable

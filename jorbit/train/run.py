@@ -1,13 +1,10 @@
 """train(config): read, split, fit, save, evaluate. What `jorbit train` does, as a function."""
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import Params
@@ -18,6 +15,7 @@ from jorbit.potential.artefact import save
 from jorbit.potential.potential import Potential
 from jorbit.train.config import DataConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights
+from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
 from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.progress import Progress, reporting
@@ -116,17 +114,6 @@ def read_split(config: DataConfig) -> Split:
 def _read_sources(sources: str | list[str], limit: int | None) -> list[Frame]:
     sources = [sources] if isinstance(sources, str) else sources
     return [frame for source in sources for frame in read(source)[:limit]]
-
-
-def checksum(frames: Sequence[Frame]) -> str:
-    """sha256 of positions, cells, numbers and labels: equal data give equal digests, whatever file they were in."""
-    digest = hashlib.sha256()
-    for frame in frames:
-        s, labels = frame.structure, frame.labels
-        for array in (s.numbers, s.positions, s.cell, s.pbc, labels.energy, labels.forces, labels.stress):
-            content = b"none" if array is None else np.ascontiguousarray(array, dtype=np.float64).tobytes()
-            digest.update(content)
-    return digest.hexdigest()
 
 
 def _provenance(config: TrainConfig, split: Split, report: FitReport) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Checkpoints of a training: one .safetensors per checkpoint, complete or not there at all.
+
+Own files instead of a checkpoint library: a state is a few megabytes, one file that is renamed into place cannot be
+half there, its sha256 shows damage, and nothing is unpickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jorbit.core.errors import ModelFileError
+from jorbit.train.step import path_name
+
+KEPT = 2  # the newest, and one to fall back on
+_HEADER = "jorbit_checkpoint"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        tree: arrays, in the form of the template.
+        memory: the rest, as JSON.
+        path: the file.
+        notes: what was wrong with newer files.
+    """
+
+    tree: Any
+    memory: dict[str, Any]
+    path: Path
+    notes: tuple[str, ...]
+
+
+def _names(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a folder holds checkpoints, good or bad."""
+    return bool(_names(folder))
+
+
+def save_checkpoint(folder: Path, step: int, tree: Any, memory: Mapping[str, Any]) -> Path:
+    """Write a checkpoint and delete all but the newest ones.
+
+    Args:
+        folder: where to; made if it is not there.
+        step: number in the file name.
+        tree: arrays of any nesting.
+        memory: anything JSON can hold.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written. Older checkpoints stay whole.
+    """
+    arrays = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    text = json.dumps(dict(memory))
+    header = json.dumps({"memory": text, "sha256": _digest(text, arrays)})
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"checkpoint-{step:010d}.safetensors"
+    write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: header}))
+    for old in _names(folder)[:-KEPT]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the target, flush to disk and rename: after a crash the old file or the new one is there, whole."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def load_checkpoint(folder: Path, template: Any) -> Checkpoint | None:
+    """The newest checkpoint that is whole; damaged ones are set aside as <name>.damaged and named in the notes.
+
+    Args:
+        folder: where checkpoints are.
+        template: a tree of the same form, shapes and dtypes.
+
+    Returns:
+        None when there is none.
+
+    Raises:
+        ModelFileError: a whole checkpoint of another model.
+    """
+    notes: list[str] = []
+    for path in reversed(_names(folder)):
+        try:
+            arrays, memory = _read(path)
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            with contextlib.suppress(OSError):
+                path.replace(path.with_name(f"{path.name}.damaged"))
+            notes.append(
+                f"The checkpoint {path.name} is damaged ({error}) and was left out: the steps since the one before it "
+                "are done again."
+            )
+            continue
+        return Checkpoint(_fill(template, arrays, path), memory, path, tuple(notes))
+    return None
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with safetensors.safe_open(path, framework="numpy") as file:
+        header = json.loads((file.metadata() or {})[_HEADER])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    if _digest(header["memory"], arrays) != header["sha256"]:
+        raise ValueError("its contents do not match their sha256")
+    return arrays, json.loads(header["memory"])
+
+
+def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _fill(template: Any, arrays: Mapping[str, np.ndarray], path: Path) -> Any:
+    wanted = jax.tree_util.tree_leaves_with_path(template)
+    names = {path_name(p): (np.shape(leaf), jnp.asarray(leaf).dtype) for p, leaf in wanted}
+    have = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+    if names != have:
+        different = sorted(set(names.items()) ^ set(have.items()), key=str)
+        raise ModelFileError(
+            f"{path} holds another model or optimiser: {different[0][0]} differs. Train in another folder, or restore "
+            "the settings of this one."
+        )
+    return jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[path_name(p)]), template)

@@ -1,0 +1,31 @@
+"""Digests that say whether two runs had the same data and settings."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jorbit.core.structure import Frame
+
+
+def checksum(frames: Sequence[Frame]) -> str:
+    """sha256 of positions, cells, numbers and labels: equal data give equal digests, whatever file they were in."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        s, labels = frame.structure, frame.labels
+        for array in (s.numbers, s.positions, s.cell, s.pbc, labels.energy, labels.forces, labels.stress):
+            content = b"none" if array is None else np.ascontiguousarray(array, dtype=np.float64).tobytes()
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def digest_of(settings: Any) -> str:
+    """sha256 of anything JSON can hold.
+
+    Example:
+        >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,296 @@
+"""The loop of gradient training: steps, looks at the loss, validation, checkpoints, and help when all goes wrong."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jorbit.core.compilation import compilations
+from jorbit.core.errors import ConfigError, DataError, TrainingError
+from jorbit.core.structure import Frame
+from jorbit.datasets.extxyz import write_extxyz
+from jorbit.potential.potential import Potential
+from jorbit.train.checkpoint import load_checkpoint, save_checkpoint
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.gradient_report import Memory, RunLog
+from jorbit.train.loader import Batch, FrameStore, Prefetch
+from jorbit.train.objective import Objective
+from jorbit.train.optimizer import Optimizer, plateau
+from jorbit.train.progress import Report
+from jorbit.train.step import N_SUMS, TrainState, measure, summary, train_step
+
+_IN_FLIGHT = 2  # steps that wait on the device
+_MAX_ROLLBACKS = 3
+_RESIDENT = 2**28  # bytes of validation batches that stay on the device
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What stays the same during a training.
+
+    Attributes:
+        potential: the terms that are trained; reference energies are subtracted from the labels instead.
+        fixed: parameters that stay as they are.
+        objective, optimizer, config: what is minimised and how.
+        train, valid: the data; valid is None without validation frames.
+        frames: training frames, to write out a bad batch.
+        start: the state before the first step.
+    """
+
+    potential: Potential
+    fixed: Any
+    objective: Objective
+    optimizer: Optimizer
+    config: GradientConfig
+    train: FrameStore
+    valid: FrameStore | None
+    frames: Sequence[Frame]
+    start: TrainState
+
+
+class Loop:
+    """The running training: a state on the device, a memory on the host, and a place for files."""
+
+    def __init__(self, problem: Problem, folder: Path | None, report: Report):
+        self.problem, self.folder, self.report = problem, folder, report
+        self.state = problem.start
+        self.memory = Memory()
+        self.best = problem.start.params
+        self.anchor = (problem.start, Memory())  # the last good end of an epoch
+        self.schedule = problem.config.build_schedule(problem.train.n_batches)
+        names = ("prepare", "compile", "train", "validate", "wait")
+        self.seconds: dict[str, float] = dict.fromkeys(names, 0.0)
+        self.log = RunLog(None)
+        self.saved = self.started = time.perf_counter()
+        self.fingerprint = ""
+        self.interrupted = self.early = False
+        self.notes: list[str] = []
+        self._resident: list[Any] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.memory.epochs)
+
+    def open_folder(self, resume: bool, fingerprint: str) -> None:
+        """Go on from the newest checkpoint, or start a log."""
+        self.fingerprint = fingerprint
+        found = load_checkpoint(self.folder, self._tree()) if resume and self.folder else None
+        if found is None:
+            self.log = RunLog(self.folder)
+            if resume:
+                self.notes.append("There was no checkpoint to go on from: started from the beginning.")
+            self.log.write("start", step=0, config=self.problem.config.to_json(), fingerprint=fingerprint)
+            return
+        if found.memory["fingerprint"] != fingerprint:
+            raise ConfigError(
+                f"The checkpoints in {self.folder} belong to a run with other data, another potential or other "
+                "settings. Restore those, or train in another folder."
+            )
+        self.state, self.best = found.tree["state"], found.tree["best"]
+        self.anchor = (found.tree["anchor"], Memory.from_json(found.memory["anchor"]))
+        self.memory = Memory.from_json(found.memory["memory"])
+        self.notes += found.notes
+        step = int(self.state.step)
+        self.log = RunLog(self.folder, step)
+        self.log.write("resume", step=step, checkpoint=found.path.name, notes=list(found.notes))
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Epoch after epoch, until there is a reason to stop."""
+        config = self.problem.config
+        while self.epoch < config.epochs and not (self.interrupted or self.early):
+            done = self._run_epoch(stopped)
+            if done:
+                self._end_of_epoch()
+                self._checkpoint()
+        self._checkpoint(always=True)
+
+    def _run_epoch(self, stopped: Callable[[], bool]) -> bool:
+        """The rest of an epoch; False when it was left before its end."""
+        problem, config = self.problem, self.problem.config
+        step, started = int(self.state.step), time.perf_counter()
+        order = problem.train.order(config.seed, self.epoch)
+        first = step - self.epoch * len(order)
+        flying: list[TrainState] = []
+        try:
+            with Prefetch(problem.train, order[first:]) as batches:
+                for _, graph, labels in batches:
+                    rate = jnp.asarray(self.memory.scale * self.schedule(step), config.float_type)
+                    flying.append(self._step(graph, labels, rate))
+                    if len(flying) > _IN_FLIGHT:
+                        flying.pop(0).loss.block_until_ready()
+                    step += 1
+                    at_end = step == (self.epoch + 1) * len(order)
+                    if step % config.log_every == 0 or at_end:
+                        if int(self.state.trouble):
+                            self._handle_trouble(order)
+                            return False
+                        self._log_step(step, float(rate))
+                    self.report("train", step, config.epochs * len(order))
+                    if self._time_is_up() or stopped():
+                        self.interrupted = True
+                    if self.interrupted and not at_end:
+                        return False
+                    self._checkpoint()
+                self.seconds["wait"] += batches.waited
+        finally:
+            self.seconds["train"] += time.perf_counter() - started
+        return True
+
+    def _step(self, graph: Any, labels: Any, rate: jax.Array) -> TrainState:
+        problem = self.problem
+        arguments = (problem.potential, problem.objective, problem.optimizer, problem.config.explosion)
+        compiled, started = compilations().get("train step", 0), time.perf_counter()
+        self.state = train_step(*arguments, self.state, problem.fixed, graph, labels, rate)
+        if compilations()["train step"] > compiled:
+            self.state.loss.block_until_ready()
+            self.seconds["compile"] += time.perf_counter() - started
+            self.seconds["train"] -= time.perf_counter() - started
+        return self.state
+
+    def _time_is_up(self) -> bool:
+        limit = self.problem.config.max_minutes
+        return limit is not None and self.memory.seconds + time.perf_counter() - self.started > 60 * limit
+
+    def _log_step(self, step: int, rate: float) -> None:
+        self.log.write(
+            "step",
+            step=step,
+            loss=float(self.state.loss),
+            gradient_norm=float(self.state.gradient_norm),
+            learning_rate=rate,
+        )
+
+    def result(self) -> Any:
+        """Parameters to keep: the best on validation frames, the last without any."""
+        return self.best if self.problem.valid is not None and self.memory.best_epoch else self._current()
+
+    def _current(self) -> Any:
+        return self.problem.optimizer.final(self.state.params, self.state.optimizer, self.state.average)
+
+    def _end_of_epoch(self) -> None:
+        config, memory, n_batches = self.problem.config, self.memory, self.problem.train.n_batches
+        step = int(self.state.step)
+        entry: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "step": step,
+            "loss": float(self.state.epoch_loss) / n_batches,
+            "learning_rate": memory.scale * self.schedule(step - 1),
+        }
+        judged = entry["loss"]
+        changes: dict[str, Any] = {}
+        current = self._current()
+        if self.problem.valid is not None:
+            started = time.perf_counter()
+            entry["validation"] = self._validate(current)
+            self.seconds["validate"] += time.perf_counter() - started
+            judged = entry["validation"]["loss"]
+        if judged < memory.best_loss:
+            self.best = current
+            changes |= {"best_loss": judged, "best_epoch": self.epoch + 1}
+        elif config.patience is not None and self.epoch + 1 - memory.best_epoch >= config.patience:
+            self.early = True
+        if config.schedule == "plateau":
+            old = (memory.scale, memory.plateau_best, memory.plateau_waited)
+            scale, best, waited = plateau(
+                old, judged, patience=config.plateau_patience, factor=config.plateau_factor, floor=config.final_rate
+            )
+            changes |= {"scale": scale, "plateau_best": best, "plateau_waited": waited}
+        entry["seconds"] = memory.seconds + time.perf_counter() - self.started
+        self.memory = dataclasses.replace(memory, epochs=(*memory.epochs, entry), **changes)
+        self.state = self.state.replace(epoch_loss=jnp.zeros_like(self.state.epoch_loss))  # type: ignore[attr-defined]
+        self.anchor = (self.state, self.memory)
+        self.log.write("epoch", **entry)
+
+    def _validate(self, params: Any) -> dict[str, float]:
+        problem = self.problem
+        valid = problem.valid
+        if valid is None:
+            raise DataError("There are no validation frames.")
+        totals = np.zeros(N_SUMS)
+        small = sum(b.n_bytes for b in valid.buckets) < _RESIDENT
+        if small and self._resident is None:
+            self._resident = [valid.load(b)[0:2] for b in valid.order(None)]
+        batches = self._resident if self._resident is not None else (valid.load(b) for b in valid.order(None))
+        sums = [measure(problem.potential, problem.objective, params, problem.fixed, g, x) for g, x in batches]
+        for some in sums:
+            totals += np.asarray(some, dtype=np.float64)
+        return summary(totals)
+
+    def _handle_trouble(self, order: Sequence[Batch]) -> None:
+        """The state stands still before the step that failed: say which frames, then stop or go back."""
+        config, step = self.problem.config, int(self.state.step)
+        members = self.problem.train.frames_of(order[step - self.epoch * len(order)])
+        what = "is not finite" if int(self.state.trouble) == 1 else f"is more than {config.explosion:g} times its mean"
+        loss, norm, mean = (float(x) for x in (self.state.loss, self.state.gradient_norm, self.state.typical))
+        message = (
+            f"Step {step + 1}: the loss {loss:.4g} {what} (length of the gradient {norm:.3g}, mean of the loss before "
+            f"{mean:.3g}). Frames of the batch: {members}."
+        )
+        path = self._write_batch(step + 1, members)
+        if path is not None:
+            message += f" They are in {path}."
+        self.log.write("trouble", step=step, message=message, frames=members)
+        again = self.memory.rollbacks < _MAX_ROLLBACKS
+        if config.on_failure == "rollback" and again:
+            self.state, remembered = self.anchor
+            scale = 0.5 * min(self.memory.scale, remembered.scale)
+            notes = (
+                *self.memory.notes,
+                f"{message} Went back to epoch {len(remembered.epochs)}, half the learning rate.",
+            )
+            self.memory = dataclasses.replace(
+                remembered, scale=scale, rollbacks=self.memory.rollbacks + 1, notes=notes, seconds=self.memory.seconds
+            )
+            self.log.write("rollback", step=int(self.state.step), scale=scale)
+            return
+        raise TrainingError(
+            f"{message} Look at these frames and their units; lower learning_rate (now {config.learning_rate:g}) or "
+            "clip, or use on_failure='rollback'. The last good checkpoint, where there is a folder, is untouched."
+        )
+
+    def _write_batch(self, step: int, members: Sequence[int]) -> Path | None:
+        if self.folder is None:
+            return None
+        path = self.folder / f"bad-batch-{step}.extxyz"
+        try:
+            write_extxyz(path, [self.problem.frames[k] for k in members])
+        except OSError as error:
+            self.notes.append(f"{path} could not be written: {error.strerror or error}.")
+            return None
+        return path
+
+    def _tree(self) -> dict[str, Any]:
+        return {"state": self.state, "best": self.best, "anchor": self.anchor[0]}
+
+    def _checkpoint(self, always: bool = False) -> None:
+        """Save when it is time. A disk that is full costs this checkpoint, and the notes say so."""
+        now = time.perf_counter()
+        if self.folder is None or not (always or now - self.saved >= 60 * self.problem.config.checkpoint_minutes):
+            return
+        if int(self.state.trouble):
+            return  # a state that stands still is looked at by the loop
+        self.saved = now
+        memory = dataclasses.replace(self.memory, seconds=self.memory.seconds + now - self.started)
+        content = {
+            "fingerprint": self.fingerprint,
+            "memory": memory.to_json(),
+            "anchor": self.anchor[1].to_json(),
+        }
+        step = int(self.state.step)
+        try:
+            path = save_checkpoint(self.folder, step, self._tree(), content)
+        except OSError as error:
+            note = (
+                f"The checkpoint of step {step} could not be written: {error.strerror or error}. The training went on; "
+                "the checkpoint before it stays."
+            )
+            self.notes.append(note)
+            self.log.write("checkpoint failed", step=step, message=note)
+            return
+        self.log.write("checkpoint", step=step, file=path.name)

@@ -1,0 +1,128 @@
+"""What gradient training minimises: a weighted sum of registered losses."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph
+from jorbit.core.outputs import BatchLabels, Prediction
+from jorbit.core.protocols import Loss
+from jorbit.core.species import SYMBOLS, SpeciesTable
+from jorbit.core.structure import Frame, Labels
+from jorbit.losses.energy import EnergyLoss
+from jorbit.losses.forces import ForcesLoss
+from jorbit.losses.huber import HuberLoss
+from jorbit.losses.stress import StressLoss
+
+_SQUARED = {"energy": EnergyLoss, "forces": ForcesLoss, "stress": StressLoss}
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """Weights of the mean squared errors: of energies, (eV/atom)^2, of forces, (eV/Å)^2, of stresses, (eV/Å^3)^2.
+
+    Attributes:
+        energy, forces, stress: 0 leaves the kind out.
+        huber_energy, huber_forces, huber_stress: where the loss of this kind turns linear, in eV/atom, eV/Å or eV/Å^3;
+            None for squares everywhere. Twice the Huber loss is used, so that small errors cost the same either way.
+
+    Example:
+        >>> [weight for weight, _ in LossWeights(stress=0.0, huber_forces=0.1).objective().parts]
+        [100.0, 2.0]
+    """
+
+    energy: float = 100.0
+    forces: float = 1.0
+    stress: float = 100.0
+    huber_energy: float | None = None
+    huber_forces: float | None = None
+    huber_stress: float | None = None
+
+    def objective(self) -> "Objective":
+        """The loss itself."""
+        parts: list[tuple[float, Loss]] = []
+        for kind, squared in _SQUARED.items():
+            weight, delta = getattr(self, kind), getattr(self, f"huber_{kind}")
+            if weight and delta is not None:
+                parts.append((2.0 * weight, HuberLoss(kind, delta)))  # type: ignore[arg-type]
+            elif weight:
+                parts.append((weight, squared()))
+        return Objective(tuple(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """sum_k weight_k loss_k(prediction, labels). Frozen and hashable: part of the identity of a compiled step.
+
+    Attributes:
+        parts: (weight, loss); any registered loss.
+
+    Example:
+        >>> Objective(((1.0, ForcesLoss()),)).parts[0][0]
+        1.0
+    """
+
+    parts: tuple[tuple[float, Loss], ...]
+
+    def __post_init__(self) -> None:
+        weights = [w for w, _ in self.parts]
+        if not weights or not all(math.isfinite(w) and w > 0 for w in weights):
+            raise ConfigError(f"A loss needs at least one part with a positive finite weight, got weights {weights}.")
+
+    def __call__(self, prediction: Prediction, labels: BatchLabels, graph: Graph) -> Float[Array, ""]:
+        total = jnp.zeros((), graph.positions.dtype)
+        for weight, loss in self.parts:
+            total = total + weight * loss(prediction, labels, graph)
+        return total
+
+
+def reweighted(frames: Sequence[Frame], by_kind: Mapping[str, float]) -> list[Frame]:
+    """Frames whose label weights are multiplied by the weight of their config_type; others stay as they are.
+
+    Args:
+        frames: labelled structures.
+        by_kind: config_type -> factor on the weights of energy, forces and stress.
+
+    Raises:
+        ConfigError: a config_type that no frame has.
+    """
+    kinds = {str(f.info.get("config_type", "")) for f in frames}
+    unknown = sorted(set(by_kind) - kinds)
+    if unknown:
+        raise ConfigError(f"structure_weights names {unknown}, but the config_types are {sorted(kinds)}.")
+    return [
+        dataclasses.replace(f, labels=_scaled(f.labels, by_kind.get(str(f.info.get("config_type", "")), 1.0)))
+        for f in frames
+    ]
+
+
+def _scaled(labels: Labels, factor: float) -> Labels:
+    names = ("energy_weight", "forces_weight", "stress_weight")
+    return dataclasses.replace(labels, **{n: factor * getattr(labels, n) for n in names})
+
+
+def species_factors(table: SpeciesTable, weights: Mapping[str, float]) -> list[float]:
+    """Factor on the weight of the forces of each row of the species table.
+
+    Args:
+        table: elements, or elements with orbits.
+        weights: name of a row ("Br1"), or of an element ("Br", all its orbits) -> factor; 1 where nothing is said.
+
+    Raises:
+        ConfigError: a name that the table does not have.
+
+    Example:
+        >>> species_factors(SpeciesTable(((1, 0), (35, 0), (35, 1))), {"Br": 2.0, "Br1": 5.0})
+        [1.0, 2.0, 5.0]
+    """
+    elements = [SYMBOLS[z] for z in table.numbers]
+    unknown = sorted(set(weights) - set(table.names) - set(elements))
+    if unknown:
+        raise ConfigError(f"species_weights names {unknown}, but the species are {', '.join(table.names)}.")
+    pairs = zip(table.names, elements, strict=True)
+    return [float(weights.get(name, weights.get(element, 1.0))) for name, element in pairs]
