@@ -1,7 +1,7 @@
 """jorbit: differentiable interatomic potentials in JAX.
 
 Public names, imported when first used: ``read``, ``fit``, ``predict``, ``save``, ``load``, ``to_jax_md``,
-``Calculator``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
+``Calculator``, ``find_orbits``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
 """
 
 import importlib
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jorbit.core.structure import Labels as Labels
     from jorbit.core.structure import Structure as Structure
     from jorbit.datasets import read as read
+    from jorbit.orbits import find_orbits as find_orbits
     from jorbit.potential.artefact import load as load
     from jorbit.potential.artefact import save as save
     from jorbit.potential.potential import Potential as Potential
@@ -32,6 +33,7 @@ _PUBLIC = {
     "Potential": "jorbit.potential.potential",
     "SpeciesTable": "jorbit.core.species",
     "Structure": "jorbit.core.structure",
+    "find_orbits": "jorbit.orbits",
     "fit": "jorbit.train.fit",
     "load": "jorbit.potential.artefact",
     "predict": "jorbit.potential.predict",
