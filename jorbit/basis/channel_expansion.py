@@ -9,18 +9,15 @@ equality at more random points than there are unknowns is equality.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jorbit.basis.coupling import clebsch_gordan
 from jorbit.basis.product_space import ProductSpace
-from jorbit.basis.symmetric_products import invariants
 from jorbit.core.errors import ConfigError
 
 LARGEST_GROUP = 4000  # fine invariants with the same radial indices and degrees; a dense solve of that size
 TOLERANCE = 1e-8  # of the largest value of an invariant at the random points
-BLOCK = 64  # points evaluated at once: one shape, one compilation of each operation
 
 
 class ChannelExpansion(NamedTuple):
@@ -98,15 +95,30 @@ def expand_channels(coarse: ProductSpace, fine: ProductSpace, parents: Sequence[
 
 
 def _evaluate(space: ProductSpace, atomic: list[np.ndarray]) -> np.ndarray:
-    """Invariants [features, points] of densities [2l + 1, rows, points]."""
-    n_points = atomic[0].shape[2]
-    padded = [np.pad(a, [(0, 0), (0, 0), (0, -n_points % BLOCK)]) for a in atomic]
-    with jax.enable_x64(True):
-        blocks = [
-            np.asarray(invariants(space, [jnp.asarray(a[..., start : start + BLOCK]) for a in padded]))
-            for start in range(0, n_points, BLOCK)
-        ]
-    return np.concatenate(blocks, axis=1)[:, :n_points]
+    """Invariants [features, points] of densities [2l + 1, rows, points], on the host: shapes vary too much to compile.
+
+    The definition of `jorbit.basis.symmetric_products.invariants`, written out.
+    """
+    parts = [atomic[0][0, space.single]]
+    for block in space.blocks:
+        pairs = np.concatenate(
+            [
+                np.einsum(
+                    "abc,apt,bpt->cpt",
+                    clebsch_gordan(g.l1, g.l2, block.degree),
+                    atomic[g.l1][:, g.rows1],
+                    atomic[g.l2][:, g.rows2],
+                    optimize=True,
+                )
+                for g in block.groups
+            ],
+            axis=1,
+        )
+        parts.append(pairs[0, block.pair])
+        if len(block.triple):
+            parts.append((pairs[:, block.triple[:, 0]] * atomic[block.degree][:, block.triple[:, 1]]).sum(axis=0))
+        parts.append((pairs[:, block.quadruple[:, 0]] * pairs[:, block.quadruple[:, 1]]).sum(axis=0))
+    return np.concatenate(parts)
 
 
 def _groups(

@@ -197,7 +197,9 @@ LabelEmbedding = Replace | Add | Factored
 LABEL_MODES = {"replace": Replace, "add": Add, "factored": Factored}
 
 
-def label_embedding(mode: str, parents: Sequence[int], n_features: int, **options: int) -> LabelEmbedding:
+def label_embedding(
+    mode: str, parents: Sequence[int] | Int[np.ndarray, " labels"], n_features: int, **options: int
+) -> LabelEmbedding:
     """An embedding by the name of its mode.
 
     Args:

@@ -33,6 +33,8 @@ class ACE:
         max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
             number of neighbours of that species is enough, since more only give powers of the same functions.
         n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
+        channel_of: channel of each neighbour species, 0, 1, ...; None = one of its own for each. With orbits as species
+            and elements as channels, atoms see elements around them; max_factors then counts channels.
         features: only these of all invariants (ascending indices); products and densities that none of them needs are
             not computed. None = all. `jorbit.descriptors.pruned` chooses them.
 
@@ -54,6 +56,7 @@ class ACE:
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
     max_factors: tuple[int, ...] | None = None
     n_radial: int | None = None
+    channel_of: tuple[int, ...] | None = None
     features: tuple[int, ...] | None = None
 
     @classmethod
@@ -68,14 +71,15 @@ class ACE:
     def space(self) -> ProductSpace:
         """Tables of the invariants (cached)."""
         n_radial = max(self.max_degree) + 1 if self.n_radial is None else self.n_radial
-        limits = ProductLimits(self.n_species, n_radial, self.l_max, self.max_degree, self.max_factors)
+        n_channels = self.n_species if self.channel_of is None else max(self.channel_of) + 1
+        limits = ProductLimits(n_channels, n_radial, self.l_max, self.max_degree, self.max_factors)
         return product_space(limits, self.features)
 
     @property
     def atomic_basis(self) -> AtomicBasis:
         n_radial = 1 + max(int(rows[:, 0].max()) for rows in self.space.rows if len(rows))
         radial = RadialBasis(n_radial, self.cutoff, self.family, self.envelope, self.bond_lengths)
-        return AtomicBasis(radial=radial, l_max=self.space.l_max, n_species=self.n_species)
+        return AtomicBasis(radial, self.space.l_max, self.n_species, self.channel_of)
 
     @property
     def n_features(self) -> int:

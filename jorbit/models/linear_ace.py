@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from jorbit.basis.channel_expansion import expand_channels
 from jorbit.basis.symmetric_products import invariants_jvp, linear_combination
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
@@ -35,6 +36,8 @@ class LinearACE:
             number of neighbours of that species is enough, since more only give powers of the same functions.
         smoothness: exponent of the prior: functions that oscillate faster are expected to have smaller coefficients.
         n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
+        channel_of: channel of each neighbour species, 0, 1, ...; None = one of its own for each. With orbits as species
+            and elements as channels, every orbit has its own coefficients and sees elements around it: few parameters.
         features: only these of all invariants (ascending indices), None = all; see `jorbit.descriptors.pruned`. What no
             chosen invariant needs is not computed, neither here nor in the rows of a fit.
 
@@ -56,6 +59,7 @@ class LinearACE:
     max_factors: tuple[int, ...] | None = None
     smoothness: float = 2.0
     n_radial: int | None = None
+    channel_of: tuple[int, ...] | None = None
     features: tuple[int, ...] | None = None
 
     @classmethod
@@ -75,6 +79,7 @@ class LinearACE:
             bond_lengths=self.bond_lengths,
             max_factors=self.max_factors,
             n_radial=self.n_radial,
+            channel_of=self.channel_of,
             features=self.features,
         )
 
@@ -153,6 +158,36 @@ class LinearACE:
         if np.size(vector) != self.n_parameters:
             raise ConfigError(f"Wanted {self.n_parameters} coefficients, got {np.size(vector)}.")
         return {"coefficients": np.asarray(vector).reshape(self.n_species, self.n_functions)}
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["LinearACE", Params]:
+        """The same energies over more species: every new species starts as the one it comes from.
+
+        Args:
+            params: of this model.
+            parents: species of this model that each new one comes from.
+            neighbors: "orbits" tells new species apart as neighbours as well: each product of densities becomes a sum
+                of products (`jorbit.basis.channel_expansion`). "elements" keeps the densities as they are.
+        """
+        chosen = list(parents)
+        bonds = self.bond_lengths
+        if not isinstance(bonds, int | float):
+            bonds = tuple(map(tuple, np.asarray(bonds)[np.ix_(chosen, chosen)].tolist()))
+        coefficients = np.asarray(params["coefficients"], dtype=np.float64)[chosen]
+        own = range(self.n_species) if self.channel_of is None else self.channel_of
+        channel_of = tuple(int(own[p]) for p in parents)
+        common = dataclasses.replace(self, n_species=len(parents), bond_lengths=bonds)
+        if neighbors == "elements":
+            return dataclasses.replace(common, channel_of=channel_of), {"coefficients": coefficients}
+        if channel_of == tuple(range(self.n_species)):  # nothing is finer: the same bits
+            return self, {"coefficients": coefficients}
+        most = None if self.max_factors is None else tuple(self.max_factors[c] for c in channel_of)
+        fine = dataclasses.replace(common, channel_of=None, max_factors=most, features=None)
+        expansion = expand_channels(self.descriptor.space, fine.descriptor.space, channel_of)
+        if self.features is not None:
+            kept, position = np.unique(expansion.fine, return_inverse=True)
+            fine = dataclasses.replace(fine, features=tuple(kept.tolist()))
+            expansion = expansion._replace(fine=position.reshape(-1))
+        return fine, {"coefficients": expansion.apply(coefficients, fine.n_functions)}
 
     def prior_scale(self) -> Float[np.ndarray, " parameters"]:
         """Inverse prior standard deviation of each coefficient: 1 + sum over factors of n^p + l^p."""

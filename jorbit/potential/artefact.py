@@ -21,13 +21,14 @@ import safetensors.numpy
 
 from jorbit import __version__
 from jorbit.core.errors import JorbitError, ModelFileError
-from jorbit.core.protocols import Params
+from jorbit.core.protocols import OrbitReference, Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
+from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.spec import decode_component, encode_term, flatten_params, unflatten_params
 
 FORMAT = "jorbit-potential"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of files with orbits; files without are of version 1, which older releases read
 HEADER_KEY = "jorbit"  # the only entry of the metadata: the order of several is not reproducible
 UNITS = {"energy": "eV", "length": "angstrom", "force": "eV/angstrom", "stress": "eV/angstrom^3", "charge": "e"}
 DTYPES = {
@@ -74,7 +75,7 @@ def save(path: Path, potential: Potential, params: Params, provenance: Mapping[s
     tree, tensors = flatten_params(params)
     spec = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if potential.orbits is None else FORMAT_VERSION,
         "jorbit_version": __version__,
         "terms": [encode_term(term) for term in potential.terms],
         "species": [list(row) for row in potential.species.rows],
@@ -82,6 +83,8 @@ def save(path: Path, potential: Potential, params: Params, provenance: Mapping[s
         "params": tree,
         "provenance": _plain(dict(provenance or {})),
     }
+    if potential.orbits is not None:
+        spec["orbits"] = _encode_orbits(potential.orbits)
     header = json.dumps({"spec": spec, "sha256": _digest(spec, tensors)}, allow_nan=False)
     _write(pathlib.Path(path), safetensors.numpy.save(tensors, metadata={HEADER_KEY: header}))
 
@@ -103,8 +106,8 @@ def info(path: Path) -> dict[str, Any]:
     """What a model file says about itself, checked as in `load`.
 
     Returns:
-        A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, cutoffs (Å),
-        units, provenance, n_parameters, tensors, sha256, n_bytes.
+        A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits, cutoffs
+        (Å), units, provenance, n_parameters, tensors, sha256, n_bytes.
     """
     spec, tensors, digest = _read(pathlib.Path(path))
     potential, _ = _decode(path, spec, tensors)
@@ -118,6 +121,7 @@ def info(path: Path) -> dict[str, Any]:
             for name, term in zip(potential.names, spec["terms"], strict=True)
         ],
         "species": [{"symbol": SYMBOLS[z], "number": z, "orbit": orbit} for z, orbit in potential.species.rows],
+        "orbits": None if potential.orbits is None else _describe_orbits(potential.orbits),
         "cutoffs": list(potential.cutoffs),
         "units": spec["units"],
         "provenance": spec["provenance"],
@@ -131,7 +135,8 @@ def info(path: Path) -> dict[str, Any]:
 def _decode(path: Path, spec: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[Potential, Params]:
     try:
         species = SpeciesTable(tuple((int(z), int(orbit)) for z, orbit in spec["species"]))
-        potential = Potential(terms=tuple(decode_component(term) for term in spec["terms"]), species=species)
+        terms = tuple(decode_component(term) for term in spec["terms"])
+        potential = Potential(terms=terms, species=species, orbits=_decode_orbits(spec.get("orbits"), species))
         params = unflatten_params(spec["params"], tensors)
         _require_match(potential, params, "the parameters in the file")
     except ModelFileError as error:
@@ -141,6 +146,35 @@ def _decode(path: Path, spec: Mapping[str, Any], tensors: Mapping[str, np.ndarra
             f"{os.fspath(path)}: the description of the potential is malformed ({error!r})."
         ) from error
     return potential, params
+
+
+def _encode_orbits(orbits: OrbitReference) -> dict[str, Any]:
+    if not isinstance(orbits, FoundOrbits):
+        raise ModelFileError(
+            f"The orbits of the potential are a {type(orbits).__name__}, which a model file cannot keep: wanted what "
+            "jorbit.find_orbits returns."
+        )
+    return orbits.to_plain()
+
+
+def _decode_orbits(data: Mapping[str, Any] | None, species: SpeciesTable) -> FoundOrbits | None:
+    if data is None:
+        return None
+    orbits = FoundOrbits.from_plain(data)
+    if orbits.species != species:
+        raise ModelFileError(
+            f"the orbits of the reference ({', '.join(orbits.species.names)}) are not those of the species table "
+            f"({', '.join(species.names)})."
+        )
+    return orbits
+
+
+def _describe_orbits(orbits: OrbitReference) -> dict[str, Any]:
+    return {
+        "n_atoms": sum(orbits.counts.values()),
+        "n_orbits": len(orbits.counts),
+        "members": [{"number": z, "orbit": k, "n_atoms": n} for (z, k), n in sorted(orbits.counts.items())],
+    }
 
 
 def _require_match(potential: Potential, params: Params, what: str) -> None:

@@ -1,7 +1,7 @@
 """A potential is a sum of terms over one species table."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -13,12 +13,13 @@ from jorbit.core.errors import ConfigError, MissingInputError
 from jorbit.core.graph import Graph
 from jorbit.core.ops import sum_over_structures
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import Params, Term
+from jorbit.core.protocols import OrbitReference, Params, Term
 from jorbit.core.registry import Registry
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import build_graph
 from jorbit.models import MODELS
+from jorbit.potential.labelling import label_structures
 from jorbit.terms import TERMS
 
 
@@ -45,6 +46,8 @@ class Potential:
     Attributes:
         terms: models and physics terms.
         species: which elements (and orbits) the potential knows.
+        orbits: the structure its orbits belong to; labels structures that carry none. Potentials that differ in nothing
+            else are equal, since they compute the same.
 
     Example:
         >>> from jorbit.terms.reference_energy import ReferenceEnergy
@@ -55,6 +58,7 @@ class Potential:
 
     terms: tuple[Term, ...]
     species: SpeciesTable
+    orbits: OrbitReference | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,7 +77,19 @@ class Potential:
 
     def graph(self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None) -> Graph:
         """The padded graph of some structures with the neighbours this potential needs."""
-        return build_graph(structures, self.species, self.cutoffs, dtype=dtype)
+        structures = [structures] if isinstance(structures, Structure) else structures
+        return build_graph(self.labelled(structures), self.species, self.cutoffs, dtype=dtype)
+
+    def labelled(self, structures: Iterable[Structure]) -> list[Structure]:
+        """The structures with the orbits this potential tells apart.
+
+        A potential without orbits takes those of a structure away. One with orbits assigns them to structures that have
+        none; labels that a structure brings along are kept when there are as many of each as there must be.
+
+        Raises:
+            OrbitError: a structure that is not what the orbits belong to, or no reference to assign them by.
+        """
+        return label_structures(structures, self.species, self.orbits)
 
     def init(self, key: Array, graph: Graph) -> Params:
         """Initial parameters, a dictionary with one entry per term."""

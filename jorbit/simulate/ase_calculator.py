@@ -1,5 +1,6 @@
 """Potentials as calculators of ASE: Voigt stress, a neighbour skin, and few compilations."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,12 @@ class Calculator(ase.calculators.calculator.Calculator):
         Raises:
             StructureError: atoms that make no sense: none at all, NaN positions, a singular cell.
             UnknownSpeciesError: an element the potential does not know.
+            OrbitError: atoms that do not fit the orbits of the potential.
             SimulationError: the energy is not finite.
         """
         super().calculate(atoms, properties, system_changes)  # stores a copy of the atoms
         current = self.atoms
-        structure = from_ase(current)  # type: ignore[arg-type]
+        structure = self._labelled(from_ase(current))  # type: ignore[arg-type]
         n_atoms = structure.n_atoms
         with float_precision(self.dtype):
             graph = self._graph_for(structure)
@@ -135,6 +137,15 @@ class Calculator(ase.calculators.calculator.Calculator):
         self._graph, self._built_for = graph, structure
         self.n_rebuilds += 1
         return graph
+
+    def _labelled(self, structure: Structure) -> Structure:
+        """With the orbits of the potential; those of the last call are kept while atoms move by half the skin."""
+        old = self._built_for
+        if old is not None and old.orbits is not None and structure.orbits is None:
+            guess = dataclasses.replace(structure, orbits=old.orbits) if old.n_atoms == structure.n_atoms else None
+            if guess is not None and self._still_valid(old, guess):
+                return guess
+        return self.potential.labelled([structure])[0]
 
     def _still_valid(self, old: Structure, new: Structure) -> bool:
         def same(a: Any, b: Any) -> bool:

@@ -24,6 +24,7 @@ from jorbit.core.structure import Structure
 from jorbit.graphs.batching import round_up
 from jorbit.graphs.cell_list import DeviceNeighbors, plan_search, search, update
 from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
+from jorbit.potential.labelling import has_orbits
 from jorbit.potential.potential import Potential
 
 Box = Any  # a scalar, a vector of edges, or a matrix with lattice vectors as columns
@@ -229,6 +230,7 @@ def to_jax_md(
     species: Any = None,
     *,
     numbers: Any = None,
+    structure: Structure | None = None,
     charge: float = 0.0,
     fractional_coordinates: bool | None = None,
     dr_threshold: float = 0.5,
@@ -245,9 +247,10 @@ def to_jax_md(
         params: its parameters. `energy_fn(..., params=other)` uses others, to differentiate with respect to them.
         displacement_fn: of `jax_md.space`. Tells periodic from open, and fractional from Cartesian positions.
         box: scalar, vector [3] or matrix [3, 3] with lattice vectors as COLUMNS, Å; None with open boundaries.
-        species: row of the potential's SpeciesTable for each atom; needed only with orbits.
+        species: row of the potential's SpeciesTable for each atom.
         numbers: atomic numbers, [atoms].
-        charge: total charge, e.
+        structure: the start, instead of the two: a potential with orbits assigns them to its atoms.
+        charge: total charge, e; that of the structure when there is one.
         fractional_coordinates: whether R is fractional; found out from `displacement_fn` when not given.
         dr_threshold: skin of the neighbour list, Å; it is searched again before an atom has moved by half of it. With 0
             it is searched at every update, and the forces after a step still see the list from before the step.
@@ -272,6 +275,8 @@ def to_jax_md(
         >>> round(float(energy_fn(R, neighbor=neighbor_fn.allocate(R))), 6)
         -0.010341
     """
+    if structure is not None:
+        numbers, species, charge = _from_structure(potential, species, numbers, structure, charge)
     numbers, species = _atoms(potential, species, numbers)
     cell, pbc, fractional = _inspect(displacement_fn, box, fractional_coordinates)
     neighbor_fn = NeighborFunctions(
@@ -300,6 +305,7 @@ def functions_for(
     potential: Potential, params: Params, structure: Structure, *, skin: float, capacity_multiplier: float
 ) -> tuple[NeighborFunctions, EnergyFunction]:
     """(neighbor_fn, energy_fn) for a Structure, with Cartesian positions and the structure's own periodicity."""
+    structure = potential.labelled([structure])[0]
     species = potential.species.index(structure.numbers, structure.orbits)
     cell = np.where(np.asarray(structure.pbc)[:, None], structure.cell, 0.0)
     common: dict[str, Any] = dict(cell=cell, pbc=np.asarray(structure.pbc), fractional_coordinates=False)
@@ -314,6 +320,16 @@ def functions_for(
     )
 
 
+def _from_structure(
+    potential: Potential, species: Any, numbers: Any, structure: Structure, charge: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    if species is not None or numbers is not None:
+        raise ConfigError("Give the atoms once: structure=, or species= and numbers=.")
+    labelled = potential.labelled([structure.check()])[0]
+    rows = potential.species.index(labelled.numbers, labelled.orbits)
+    return np.asarray(labelled.numbers, dtype=np.int64), rows, charge or structure.charge
+
+
 def _atoms(potential: Potential, species: Any, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
     """Atomic numbers and species rows, each from the other when only one is given."""
     if species is None and numbers is None:
@@ -324,6 +340,11 @@ def _atoms(potential: Potential, species: Any, numbers: Any) -> tuple[np.ndarray
     table = potential.species
     if species is None:
         numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
+        if has_orbits(table):
+            raise MissingInputError(
+                f"The potential tells orbits apart ({', '.join(table.names)}), and atomic numbers do not say which is "
+                "which. Pass structure= (its atoms are labelled), or species= (rows of the species table)."
+            )
         return numbers, table.index(numbers)
     species = np.asarray(species, dtype=np.int32).reshape(-1)
     if ((species < 0) | (species >= len(table))).any():

@@ -53,6 +53,10 @@ class ReferenceEnergy:
     def unflatten(self, vector: np.ndarray) -> Params:
         return {"energies": np.asarray(vector)}
 
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["ReferenceEnergy", Params]:
+        """The same energies over more species: each with that of the row it comes from."""
+        return ReferenceEnergy(n_species=len(parents)), {"energies": np.asarray(params["energies"])[np.array(parents)]}
+
     def prior_scale(self) -> np.ndarray:
         """Zero: reference energies are not shrunk towards anything."""
         return np.zeros(self.n_species)

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import DataError
-from jorbit.core.protocols import Params
-from jorbit.core.species import SYMBOLS
+from jorbit.core.protocols import OrbitReference, Params
+from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.core.structure import Frame, Structure
 from jorbit.graphs.batching import build_graph, unbatch
+from jorbit.potential.labelling import has_orbits, label_structures
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.train.buckets import batches
@@ -164,6 +165,7 @@ def evaluate(
     frames: Iterable[Frame],
     progress: Progress = None,
     *,
+    orbits: OrbitReference | None = None,
     batch_atoms: int = 512,
 ) -> Metrics:
     """Predict every frame in float64 and compare with its labels.
@@ -171,12 +173,15 @@ def evaluate(
     Args:
         potential, params: what is measured.
         frames: labelled structures of any sizes; batched, one compilation per bucket of sizes.
+        orbits: gives the atoms orbits to list errors by, for a potential that knows none; otherwise those of the
+            potential, or of the structures.
         progress: None, True for a bar, or a function (stage, done, total).
         batch_atoms: about how many atoms are evaluated at once; memory grows with it.
 
     Raises:
         DataError: no frames.
         UnknownSpeciesError: an element the potential does not know.
+        OrbitError: a structure that does not fit the orbits of the potential.
 
     Example:
         >>> from jorbit.datasets import load_dataset
@@ -188,7 +193,8 @@ def evaluate(
     frames = list(frames)
     if not frames:
         raise DataError("There are no frames to evaluate. Is the data file empty, or the limit 0?")
-    structures = [f.structure for f in frames]
+    structures = potential.labelled(f.structure for f in frames)
+    frames = _with_orbits(frames, structures, orbits)
     energy: dict[int, float] = {}
     forces: dict[int, np.ndarray] = {}
     stress: dict[int, np.ndarray] = {}
@@ -234,6 +240,18 @@ def _compare(
         stress_reference=rows([labels[k].stress for k in with_stress], 3, 3),
         stress_predicted=rows([stress[k] for k in with_stress], 3, 3),
     )
+
+
+def _with_orbits(frames: list[Frame], labelled: list[Structure], orbits: OrbitReference | None) -> list[Frame]:
+    """Frames whose structures carry the orbits that errors are listed by."""
+    if orbits is not None:
+        table = SpeciesTable(tuple(sorted(orbits.counts)))
+        bare = [dataclasses.replace(f.structure, orbits=None) for f in frames]
+        labelled = label_structures(bare, table, orbits) if has_orbits(table) else bare
+    return [
+        frame if structure.orbits is None else dataclasses.replace(frame, structure=structure)
+        for frame, structure in zip(frames, labelled, strict=True)
+    ]
 
 
 def _counted_atoms(frame: Frame) -> Bool[np.ndarray, " atoms"]:
