@@ -49,6 +49,11 @@ class SpeciesTable:
         return len(self.rows)
 
     @property
+    def has_orbits(self) -> bool:
+        """Whether the table tells atoms of one element apart; one that does not ignores the orbits of structures."""
+        return any(orbit != 0 for _, orbit in self.rows)
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """Atomic number of each row."""
         return tuple(z for z, _ in self.rows)
@@ -67,7 +72,7 @@ class SpeciesTable:
         Raises:
             UnknownSpeciesError: an atom that has no row.
         """
-        orbits = np.zeros(len(numbers), dtype=int) if orbits is None else orbits
+        orbits = np.zeros(len(numbers), dtype=int) if orbits is None or not self.has_orbits else orbits
         lookup = {row: i for i, row in enumerate(self.rows)}
         keys = [(int(z), int(o)) for z, o in zip(numbers, orbits, strict=True)]
         unknown = sorted({k for k in keys if k not in lookup})

@@ -1,4 +1,4 @@
-"""Labels for structures before they meet a model: orbits taken away, kept or assigned."""
+"""Labels for structures before they meet a model: orbits kept or assigned."""
 
 import collections
 import dataclasses
@@ -28,8 +28,8 @@ def label_structures(
     Raises:
         OrbitError: a structure that does not fit.
     """
-    if not has_orbits(species):
-        return [s if s.orbits is None else dataclasses.replace(s, orbits=None) for s in structures]
+    if not species.has_orbits:
+        return list(structures)
     result, last = [], None
     for structure in structures:
         if structure.orbits is not None:
@@ -50,11 +50,6 @@ def label_structures(
         last = dataclasses.replace(structure, orbits=np.asarray(reference.assign(structure)))
         result.append(last)
     return result
-
-
-def has_orbits(species: SpeciesTable) -> bool:
-    """Whether a table tells atoms of one element apart."""
-    return any(orbit != 0 for _, orbit in species.rows) or len(set(species.numbers)) < len(species)
 
 
 def _checked(structure: Structure, reference: OrbitReference | None) -> Structure:

@@ -83,7 +83,7 @@ class Potential:
     def labelled(self, structures: Iterable[Structure]) -> list[Structure]:
         """The structures with the orbits this potential tells apart.
 
-        A potential without orbits takes those of a structure away. One with orbits assigns them to structures that have
+        A potential without orbits ignores those of a structure. One with orbits assigns them to structures that have
         none; labels that a structure brings along are kept when there are as many of each as there must be.
 
         Raises:

@@ -24,7 +24,6 @@ from jorbit.core.structure import Structure
 from jorbit.graphs.batching import round_up
 from jorbit.graphs.cell_list import DeviceNeighbors, plan_search, search, update
 from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
-from jorbit.potential.labelling import has_orbits
 from jorbit.potential.potential import Potential
 
 Box = Any  # a scalar, a vector of edges, or a matrix with lattice vectors as columns
@@ -340,7 +339,7 @@ def _atoms(potential: Potential, species: Any, numbers: Any) -> tuple[np.ndarray
     table = potential.species
     if species is None:
         numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
-        if has_orbits(table):
+        if table.has_orbits:
             raise MissingInputError(
                 f"The potential tells orbits apart ({', '.join(table.names)}), and atomic numbers do not say which is "
                 "which. Pass structure= (its atoms are labelled), or species= (rows of the species table)."

@@ -1,5 +1,6 @@
 """fit(): labelled frames in, a potential with parameters and their covariance out, by one linear solve."""
 
+import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,18 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jorbit.basis.label_embedding import parent_rows
 from jorbit.core.compilation import compilations
 from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
+from jorbit.datasets.isolated import is_isolated_atom
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
 from jorbit.train.closed_form import solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
+from jorbit.train.labelled import fitted_reference, label_frames, labelled_for
 from jorbit.train.metrics import evaluate
+from jorbit.train.orbit_weights import OrbitWeighting, weigh_orbits
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.report import FitPosterior, FitReport
 from jorbit.train.statistics import References
@@ -44,6 +49,8 @@ def fit(
     frames: Iterable[Frame],
     potential: Potential | None = None,
     *,
+    orbits: Any = None,
+    orbit_weights: OrbitWeighting | None = None,
     prior: str = "bayes",
     ridge: float | None = None,
     solver: str = "cholesky",
@@ -64,6 +71,9 @@ def fit(
         frames: labelled structures; missing kinds of labels are fine. Isolated atoms fix reference energies.
         potential: sum of terms; a ReferenceEnergy and a LinearACE for the elements found when not given. Terms that are
             not linear stay as they are and are subtracted from the labels.
+        orbits: what `jorbit.find_orbits` returned: atoms are labelled by it, the potential tells orbits apart and keeps
+            what it needs to label other structures. Without it, orbits that all structures carry are used.
+        orbit_weights: "equal" or "variance" weighs forces by orbit, see `weigh_orbits`; None does not.
         prior: "bayes" finds ridge and noise by maximising the evidence; "ridge" uses `ridge`; "validation" takes the
             ridge that predicts `validation` best (a seeded tenth of the frames when not given; then fitted too).
         ridge: penalty, for prior="ridge".
@@ -85,6 +95,7 @@ def fit(
         DataError: no frames, no labels, labels with NaN, too few rows.
         UnknownSpeciesError: an element that the potential was not made for.
         SingularSystemError: the labels do not determine the parameters; says what to raise.
+        OrbitError: a structure that is not what the orbits belong to.
         ConfigError: options that contradict each other.
 
     Example:
@@ -109,7 +120,17 @@ def fit(
         raise ConfigError(f"solver must be 'cholesky' or 'qr', got {solver!r}.")
     if validation is not None and prior != "validation":
         raise ConfigError(f"validation frames are used by prior='validation' only, and prior is {prior!r}.")
+    if orbits is not None:
+        frames = label_frames(frames, orbits)
+        validation = None if validation is None else label_frames(validation, orbits)
+    reference = fitted_reference(frames, potential, orbits)
+    if orbit_weights is not None:
+        frames = weigh_orbits(frames, orbit_weights)
     potential = default_potential(frames) if potential is None else potential
+    if reference is not None:
+        potential = dataclasses.replace(potential, orbits=reference)
+    frames = labelled_for(potential, frames)
+    validation = None if validation is None else labelled_for(potential, validation)
     problem, training = _problem(
         potential, frames, reference_energies, fixed_params, seed, use_compositions=weights.energy > 0
     )
@@ -180,14 +201,18 @@ def default_potential(frames: Sequence[Frame]) -> Potential:
     """ReferenceEnergy + LinearACE, as detailed as its number of parameters allows for the elements (and orbits) found.
 
     The number of products grows with a power of the number of species: degrees are lowered until a fit is a matter of
-    minute or so (at most about 3500 parameters).
+    minute or so (at most about 3500 parameters). Orbits have coefficients of their own and see elements around them.
     """
     from jorbit.models.linear_ace import LinearACE
 
-    species = SpeciesTable.from_structures(f.structure for f in frames)
-    model = LinearACE(n_species=len(species), max_degree=_DEGREES[0])
+    structures = [f.structure for f in frames]
+    if any(s.orbits is not None for s in structures):  # a free atom has none
+        structures = [f.structure for f in frames if not is_isolated_atom(f)]
+    species = SpeciesTable.from_structures(structures)
+    channel_of = tuple(parent_rows(species).tolist()) if species.has_orbits else None
+    model = LinearACE(n_species=len(species), max_degree=_DEGREES[0], channel_of=channel_of)
     for degrees in _DEGREES[1:]:
-        larger = LinearACE(n_species=len(species), max_degree=degrees)
+        larger = dataclasses.replace(model, max_degree=degrees)
         if larger.n_parameters > _MAX_DEFAULT_PARAMETERS:
             break
         model = larger

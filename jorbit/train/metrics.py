@@ -14,7 +14,7 @@ from jorbit.core.protocols import OrbitReference, Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.core.structure import Frame, Structure
 from jorbit.graphs.batching import build_graph, unbatch
-from jorbit.potential.labelling import has_orbits, label_structures
+from jorbit.potential.labelling import label_structures
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.train.buckets import batches
@@ -247,7 +247,7 @@ def _with_orbits(frames: list[Frame], labelled: list[Structure], orbits: OrbitRe
     if orbits is not None:
         table = SpeciesTable(tuple(sorted(orbits.counts)))
         bare = [dataclasses.replace(f.structure, orbits=None) for f in frames]
-        labelled = label_structures(bare, table, orbits) if has_orbits(table) else bare
+        labelled = label_structures(bare, table, orbits) if table.has_orbits else bare
     return [
         frame if structure.orbits is None else dataclasses.replace(frame, structure=structure)
         for frame, structure in zip(frames, labelled, strict=True)
