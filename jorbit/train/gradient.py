@@ -251,7 +251,8 @@ def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequ
     settings = problem.config.to_json()
     for name in ("max_minutes", "checkpoint_minutes", "log_every"):  # change nothing about the parameters
         del settings[name]
-    return digest_of([repr(potential), settings, checksum(frames), checksum(validation)])
+    weights = [[x.labels.energy_weight, x.labels.forces_weight, x.labels.stress_weight] for x in frames]
+    return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights])
 
 
 def _summary(

@@ -104,12 +104,9 @@ class FrameStore:
         arrays, dtype = bucket.arrays, self.dtype
 
         def floats(name: str, *shape: int) -> jax.Array:
-            return jnp.asarray(arrays[name][rows].reshape(*shape).astype(dtype))
-
-        def weights(name: str) -> jax.Array:
             taken = arrays[name][rows]
             taken = taken * real.reshape((-1,) + (1,) * (taken.ndim - 1))
-            return jnp.asarray(taken.reshape(-1).astype(dtype))
+            return jnp.asarray(taken.reshape(*shape).astype(dtype))
 
         numbers = arrays["numbers"][rows] * real[:, None]
         first = np.arange(size, dtype=np.int32)[:, None, None] * n_atoms
@@ -142,9 +139,9 @@ class FrameStore:
             energy=floats("energy", -1),
             forces=floats("forces", -1, 3),
             stress=floats("stress", -1, 3, 3),
-            energy_weight=weights("energy_weight"),
-            forces_weight=weights("forces_weight"),
-            stress_weight=weights("stress_weight"),
+            energy_weight=floats("energy_weight", -1),
+            forces_weight=floats("forces_weight", -1),
+            stress_weight=floats("stress_weight", -1),
         )
         return graph, labels
 
@@ -208,7 +205,7 @@ def merged_buckets(capacities: Sequence[Capacity]) -> list[tuple[Capacity, list[
         by_capacity.setdefault(capacity, []).append(k)
     buckets = sorted(by_capacity.items(), key=lambda item: (item[0].n_atoms, item[0].n_slots))
 
-    def cost(capacity: Capacity, members: list[int]) -> float:
+    def cost(capacity: Capacity, members: list[int]) -> int:
         return len(members) * capacity.n_atoms * (1 + sum(capacity.n_slots))
 
     def joined(k: int) -> tuple[Capacity, list[int]]:
@@ -216,7 +213,7 @@ def merged_buckets(capacities: Sequence[Capacity]) -> list[tuple[Capacity, list[
         slots = tuple(max(x, y) for x, y in zip(a.n_slots, b.n_slots, strict=True))
         return Capacity(max(a.n_atoms, b.n_atoms), 1, slots), sorted(first + second)
 
-    def extra(k: int) -> float:
+    def extra(k: int) -> int:
         return cost(*joined(k)) - cost(*buckets[k]) - cost(*buckets[k + 1])
 
     while len(buckets) > 1:
