@@ -29,11 +29,14 @@ def evaluate(
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Also write a page with parity plots here (.html).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first frames only.")] = None,
+    by_orbit: Annotated[
+        bool, typer.Option("--by-orbit", help="Find the orbits of the frames and list force errors by orbit.")
+    ] = False,
 ) -> None:
     """Compare a model with reference data: errors of energies, forces and stresses.
 
     Energy errors are per atom (meV/atom); force errors are over Cartesian components (meV/Å); stress errors over the
-    six independent components (meV/Å³).
+    six independent components (meV/Å³). Models with orbits, and frames that carry some, get force errors by orbit.
 
     Example: [bold]jorbit evaluate jorbit-quickstart/model.safetensors ethanol_gfn2:test --report errors.html[/]
     """
@@ -46,7 +49,10 @@ def evaluate(
     frames = read_frames(data)[:limit]
     with progress_bar(transient=True) as bar:
         task = bar.add_task("evaluate", total=len(frames))
-        metrics = measure(potential, params, frames, lambda _, done, total: bar.update(task, completed=done))
+        orbits = jorbit.find_orbits(frames) if by_orbit else None
+        metrics = measure(
+            potential, params, frames, lambda _, done, total: bar.update(task, completed=done), orbits=orbits
+        )
     if report is not None:
         report.write_text(error_page(f"{model} on {data}", metrics), encoding="utf-8")
     if as_json:
@@ -129,7 +135,7 @@ def in_milli(value: float | None) -> str:
 
 
 def metrics_table(metrics: "Metrics") -> Table:
-    """Errors of one model, and of its forces by element."""
+    """Errors of one model, and of its forces by element and by orbit."""
     table = Table(title=f"{metrics.n_frames} frames, {metrics.n_atoms} atoms", title_justify="left")
     for name, justify in (("", "left"), ("MAE", "right"), ("RMSE", "right"), ("unit", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -141,6 +147,8 @@ def metrics_table(metrics: "Metrics") -> Table:
     by_element = metrics.force_errors_by_element()
     for element, errors in by_element.items() if len(by_element) > 1 else ():
         rows.insert(-1, (f"  on {element}", errors["force_mae"], errors["force_rmse"], "meV/Å"))
+    by_orbit = metrics.force_errors_by_orbit()
+    rows += [(f"  on orbit {n}", e["force_mae"], e["force_rmse"], "meV/Å") for n, e in by_orbit.items()]
     for name, mae, rmse, unit in rows:
         if mae is not None:
             table.add_row(name, in_milli(mae), in_milli(rmse), unit)
@@ -160,6 +168,9 @@ def for_report(metrics: "Metrics") -> "Evaluation":
         forces_reference=metrics.force_reference,
         forces_predicted=metrics.force_predicted,
         symbols=[SYMBOLS[int(z)] for z in metrics.force_numbers],
+        orbits=[f"{SYMBOLS[int(z)]}{k}" for z, k in zip(metrics.force_numbers, metrics.force_orbits, strict=True)]
+        if (metrics.force_orbits >= 0).any()
+        else (),
     )
 
 

@@ -74,6 +74,7 @@ def md(
             progress=out().is_terminal,
         )
     from jorbit.report import drift_text
+    from jorbit.simulate.orbit_watch import summarize
 
     picoseconds = result.n_steps * timestep / 1000
     speed = picoseconds / 1000 / (result.seconds / 86400)
@@ -85,6 +86,8 @@ def md(
     if ensemble == "nve":
         console.print(f"energy drift  {drift_text(result.drift, result.drift_error)}")
     console.print(f"trajectory    {escape(str(output))} ({len(result.times)} frames)")
+    if result.orbit_events:
+        err().print(f"[yellow]Warning:[/] {escape(summarize(result.orbit_events))}")
     if report is not None:
         report.write_text(_energy_page(f"{model} from {start}", result), encoding="utf-8")
         console.print(f"report        {escape(str(report))}")

@@ -90,7 +90,7 @@ class FoundOrbits:
 
         Quick, and one-sided: False means that `assign` has to look. Atoms that are bonded to nothing cannot be checked.
         """
-        if structure.orbits is None or self._has_lone_atoms:
+        if structure.orbits is None or self.has_lone_atoms:
             return False
         return not self.changed_bonds(structure)
 
@@ -145,7 +145,8 @@ class FoundOrbits:
         return np.stack([(self._bonds[1][rows == k] > 0).any(axis=0) for k in range(len(self.species))])
 
     @functools.cached_property
-    def _has_lone_atoms(self) -> bool:
+    def has_lone_atoms(self) -> bool:
+        """Whether some atoms are bonded to nothing, so that only their sites say which they are."""
         return bool((self._wanted[0].sum(axis=1) == 0).any())
 
     def to_plain(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Evaluation:
         energy_reference, energy_predicted: per frame, eV/atom.
         forces_reference, forces_predicted: of every labelled atom, eV/Å.
         symbols: element symbol of each of those atoms.
+        orbits: orbit of each of those atoms, or nothing when none is known.
     """
 
     energy_reference: Float[np.ndarray, " frames"]
@@ -28,6 +29,7 @@ class Evaluation:
     forces_reference: Float[np.ndarray, "atoms 3"]
     forces_predicted: Float[np.ndarray, "atoms 3"]
     symbols: Sequence[str]
+    orbits: Sequence[str] = ()
 
 
 def evaluation_sections(evaluation: Evaluation) -> list[Section]:
@@ -58,7 +60,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
         error_unit="meV/Å",
     )
     pictures.append(picture(lambda theme: forces(theme=theme), "Predicted against reference force components"))
-    return [_parity(pictures), _by_element(evaluation)]
+    return [_parity(pictures), _by_element(evaluation)] + ([_by_orbit(evaluation)] if len(evaluation.orbits) else [])
 
 
 def _parity(pictures: Sequence[str]) -> Section:
@@ -85,6 +87,30 @@ def _by_element(evaluation: Evaluation) -> Section:
         "above the MAE means a few large errors rather than many small ones.",
         picture(lambda theme: draw(theme=theme), "Force error by element"),
     )
+
+
+def _by_orbit(evaluation: Evaluation) -> Section:
+    error = MEV * (evaluation.forces_predicted - evaluation.forces_reference)
+    size = MEV * evaluation.forces_reference
+    names = np.asarray(evaluation.orbits)
+    rows = []
+    for name in sorted(set(evaluation.orbits), key=_natural):
+        mine = names == name
+        values = (np.abs(error[mine]).mean(), np.sqrt((error[mine] ** 2).mean()), np.sqrt((size[mine] ** 2).mean()))
+        rows.append([name, f"{int(mine.sum()):,}", *(f"{v:.3g}" for v in values)])
+    return Section(
+        "Error by orbit",
+        "Orbits are sets of atoms that the data show to be interchangeable. Errors of the force components on the "
+        "atoms of each orbit, and the root mean square of those components themselves, in meV/Å: hard environments "
+        "stand out here that the mean over an element hides.",
+        table(["orbit", "atoms", "MAE", "RMSE", "force"], rows),
+    )
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """C2 before C10."""
+    symbol = name.rstrip("0123456789")
+    return symbol, int(name[len(symbol) :] or 0)
 
 
 def error_section(headers: Sequence[str], rows: Sequence[Sequence[str]], text: str) -> Section:

@@ -8,10 +8,14 @@ if TYPE_CHECKING:
     from jorbit.simulate.jax_md import to_jax_md as to_jax_md
     from jorbit.simulate.molecular_dynamics import SimulationResult as SimulationResult
     from jorbit.simulate.molecular_dynamics import run as run
+    from jorbit.simulate.orbit_watch import OrbitEvent as OrbitEvent
+    from jorbit.simulate.orbit_watch import OrbitWatch as OrbitWatch
     from jorbit.simulate.relaxation import relax as relax
 
 _PUBLIC = {
     "Calculator": "jorbit.simulate.ase_calculator",
+    "OrbitEvent": "jorbit.simulate.orbit_watch",
+    "OrbitWatch": "jorbit.simulate.orbit_watch",
     "SimulationResult": "jorbit.simulate.molecular_dynamics",
     "relax": "jorbit.simulate.relaxation",
     "run": "jorbit.simulate.molecular_dynamics",

@@ -20,9 +20,12 @@ from jorbit.core.errors import CapacityError, ConfigError, SimulationError, Stru
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
+from jorbit.orbits import OrbitResult
+from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
 from jorbit.simulate import observables
 from jorbit.simulate.jax_md import NeighborFunctions, NeighborList, functions_for
+from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
 from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
 
@@ -44,6 +47,7 @@ class SimulationResult:
         n_steps: steps made.
         n_compilations: how often the block of steps was compiled.
         n_reallocations: how often a block was thrown away because a neighbour list had become too small.
+        orbit_events: what the labels of the atoms do not allow and happened all the same; () without orbits.
         seconds: wall clock, compilation included.
     """
 
@@ -58,6 +62,7 @@ class SimulationResult:
     n_steps: int
     n_compilations: int
     n_reallocations: int
+    orbit_events: tuple[OrbitEvent, ...]
     seconds: float
 
     @property
@@ -86,6 +91,7 @@ def run(
     skin: float = 0.5,
     capacity_multiplier: float = 1.25,
     dtype: str = "float64",
+    orbits: FoundOrbits | OrbitResult | None = None,
     progress: bool = True,
 ) -> SimulationResult:
     """Molecular dynamics of one structure.
@@ -113,6 +119,8 @@ def run(
         skin: of the neighbour list, Å.
         capacity_multiplier: how much larger arrays are than the start needs.
         dtype: "float64" or "float32". Energies drift in float32.
+        orbits: what `jorbit.find_orbits` returned; recorded frames are watched for bonds that break or form. The
+            orbits of the potential are watched anyway.
         progress: show a progress bar.
 
     Returns:
@@ -138,7 +146,8 @@ def run(
             "Wanted n_steps, record_every, block_size >= 1, timestep > 0 fs and temperature >= 0 K, got "
             f"{n_steps}, {record_every}, {block_size}, {timestep} and {temperature}."
         )
-    structure.check()
+    structure = potential.labelled([structure.check()])[0]
+    watch = _watch(potential, structure, orbits)
     if velocities is not None and np.shape(velocities) != (structure.n_atoms, 3):
         raise StructureError(f"Wanted velocities [{structure.n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
     with float_precision(dtype), TrajectoryWriter(trajectory, structure) as writer:
@@ -189,6 +198,8 @@ def run(
                 writer.append(
                     frames["times"], frames["positions"], frames["momenta"], frames["forces"], frames["potential"]
                 )
+                if watch is not None:
+                    watch.look(np.asarray(frames["times"], np.float64), frames["positions"])
                 records.append({n: frames[n] for n in ("times", "potential", "kinetic", "temperature")})
                 state, neighbors = new_state, new_neighbors
                 done, attempts, k = done + int(plan[k].sum()), 0, k + 1
@@ -208,8 +219,17 @@ def run(
         n_steps=done,
         n_compilations=compilations().get("simulate_block", 0) - compiled_before,
         n_reallocations=n_reallocations,
+        orbit_events=() if watch is None else tuple(watch.events),
         seconds=time.perf_counter() - started,
     )
+
+
+def _watch(potential: Potential, structure: Structure, orbits: FoundOrbits | OrbitResult | None) -> OrbitWatch | None:
+    """Over the orbits given, or those of the potential."""
+    if orbits is not None:
+        return OrbitWatch(as_reference(orbits), dataclasses.replace(structure, orbits=None))
+    own = potential.orbits
+    return OrbitWatch(own, structure) if isinstance(own, FoundOrbits) else None
 
 
 def thermal_momenta(key: Array, mass: Float[Array, "atoms 1"], kT: float) -> Float[Array, "atoms 3"]:

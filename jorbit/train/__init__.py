@@ -3,7 +3,9 @@
 from jorbit.train.config import TrainConfig, json_schema, load_config
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import FitResult, default_potential, fit
+from jorbit.train.labelled import label_frames, orbit_table
 from jorbit.train.metrics import Metrics, evaluate
+from jorbit.train.orbit_weights import weigh_orbits
 from jorbit.train.report import FitPosterior, FitReport, PredictiveStd
 from jorbit.train.run import TrainResult, train
 from jorbit.train.split import Split, by_config_type, random_split, stratified_split
@@ -24,9 +26,12 @@ __all__ = [
     "evaluate",
     "fit",
     "json_schema",
+    "label_frames",
     "load_config",
     "mean_energy_baseline",
+    "orbit_table",
     "random_split",
     "stratified_split",
     "train",
+    "weigh_orbits",
 ]

@@ -27,7 +27,7 @@ def label_frames(frames: Sequence[Frame], orbits: Any) -> list[Frame]:
         >>> import jorbit
         >>> frames = jorbit.read("ethanol_gfn2")[:60]
         >>> label_frames(frames, jorbit.find_orbits(frames))[0].structure.orbits.tolist()
-        [0, 1, 0, 2, 2, 2, 1, 1, 0]
+        [0, 1, 0, 0, 1, 1, 2, 2, 2]
     """
     reference = as_reference(orbits)
     return _replaced(frames, lambda bare: label_structures(bare, reference.species, reference), bare=True)

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import DataError
-from jorbit.core.protocols import OrbitReference, Params
-from jorbit.core.species import SYMBOLS, SpeciesTable
+from jorbit.core.protocols import Params
+from jorbit.core.species import SYMBOLS
 from jorbit.core.structure import Frame, Structure
 from jorbit.graphs.batching import build_graph, unbatch
+from jorbit.orbits import OrbitResult
 from jorbit.potential.labelling import label_structures
+from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.train.buckets import batches
@@ -165,7 +167,7 @@ def evaluate(
     frames: Iterable[Frame],
     progress: Progress = None,
     *,
-    orbits: OrbitReference | None = None,
+    orbits: OrbitResult | FoundOrbits | None = None,
     batch_atoms: int = 512,
 ) -> Metrics:
     """Predict every frame in float64 and compare with its labels.
@@ -173,8 +175,8 @@ def evaluate(
     Args:
         potential, params: what is measured.
         frames: labelled structures of any sizes; batched, one compilation per bucket of sizes.
-        orbits: gives the atoms orbits to list errors by, for a potential that knows none; otherwise those of the
-            potential, or of the structures.
+        orbits: what `jorbit.find_orbits` returned, to list errors by; otherwise those of the potential, or of the
+            structures.
         progress: None, True for a bar, or a function (stage, done, total).
         batch_atoms: about how many atoms are evaluated at once; memory grows with it.
 
@@ -242,12 +244,14 @@ def _compare(
     )
 
 
-def _with_orbits(frames: list[Frame], labelled: list[Structure], orbits: OrbitReference | None) -> list[Frame]:
+def _with_orbits(
+    frames: list[Frame], labelled: list[Structure], orbits: OrbitResult | FoundOrbits | None
+) -> list[Frame]:
     """Frames whose structures carry the orbits that errors are listed by."""
     if orbits is not None:
-        table = SpeciesTable(tuple(sorted(orbits.counts)))
+        reference = as_reference(orbits)
         bare = [dataclasses.replace(f.structure, orbits=None) for f in frames]
-        labelled = label_structures(bare, table, orbits) if table.has_orbits else bare
+        labelled = label_structures(bare, reference.species, reference)
     return [
         frame if structure.orbits is None else dataclasses.replace(frame, structure=structure)
         for frame, structure in zip(frames, labelled, strict=True)
