@@ -60,20 +60,24 @@ def assign(result: OrbitResult, structure: Structure) -> Int[np.ndarray, " other
 def _parts(result: OrbitResult) -> tuple[list[_Molecule], Int[np.ndarray, " members"]]:
     """Distinct molecules that only bonds hold together, and the atoms known by their place."""
     reference = result.reference
-    owner = components(reference.edges > 0)
+    owner = components((reference.edges > 0) | reference.bonds)
+    marked = reference.vertices.max() >= len(np.unique(result.numbers))
     molecules: list[_Molecule] = []
-    in_place = []
     for k in range(int(owner.max()) + 1):
         atoms = np.flatnonzero(owner == k)
-        block = np.ix_(atoms, atoms)
-        if ((reference.edges[block] > 0) & ~reference.bonds[block]).any():
-            in_place.append(atoms)
+        if reference.in_place[atoms[0]]:
             continue
-        refiner = make_refiner(result.numbers[atoms], reference.bonds[block].astype(np.int32))
+        if marked:
+            raise StructureError(
+                "The orbits were found with initial_labels, which cannot be seen in a structure: its molecules cannot be "
+                "labelled. Give it `orbits` yourself, in the order of the trajectory."
+            )
+        refiner = make_refiner(result.numbers[atoms], reference.bonds[np.ix_(atoms, atoms)].astype(np.int32))
         path = first_path(refiner)
         key = np.sort(path.hashes[0]).tobytes()
-        molecules.append(_Molecule(atoms, refiner, path, key))
-    return molecules, np.concatenate(in_place) if in_place else np.zeros(0, dtype=np.int64)
+        if not any(m.key == key and np.array_equal(result.labels[m.atoms], result.labels[atoms]) for m in molecules):
+            molecules.append(_Molecule(atoms, refiner, path, key))
+    return molecules, np.flatnonzero(reference.in_place)
 
 
 def _bonds(found: Trajectory, factor: float) -> Bool[np.ndarray, "others others"]:

@@ -13,20 +13,26 @@ ROUNDS = 3
 
 
 def make_reference(trajectory: Trajectory, graph: ColoredGraph) -> Reference:
-    """Mean positions of every connected part of the graph by itself, drift removed; periodic directions only.
+    """Mean positions of every part of the graph that stays in place, drift removed.
 
-    Without periodic directions, and for parts held by bonds alone, positions are those of the first frame.
+    Known by their place are parts with edges that are no bonds, frameworks, and crystals of one atom. Positions of
+    other parts, and of all without periodic directions, are those of the first frame.
     """
     positions = trajectory.positions[0].copy()
     squares, count = 0.0, 0
-    if trajectory.pbc.any():
-        owner = components(graph.edges > 0)
-        for k in range(int(owner.max()) + 1):
-            atoms = np.flatnonzero(owner == k)
-            if (graph.edges[np.ix_(atoms, atoms)] > 0)[~graph.bonds[np.ix_(atoms, atoms)]].any():
-                positions[atoms], square = _mean(trajectory, atoms)
-                squares += square * len(atoms)
-                count += len(atoms)
+    in_place = np.zeros(trajectory.n_atoms, dtype=bool)
+    framework = {k for f in graph.fragments if f.kind == "framework" for k in f.atoms}
+    owner = components((graph.edges > 0) | graph.bonds)
+    for k in range(int(owner.max()) + 1):
+        atoms = np.flatnonzero(owner == k)
+        block = np.ix_(atoms, atoms)
+        in_place[atoms] = (graph.edges[block] > 0)[~graph.bonds[block]].any() or not framework.isdisjoint(
+            atoms.tolist()
+        )
+        if in_place[atoms[0]] and trajectory.pbc.any():
+            positions[atoms], square = _mean(trajectory, atoms)
+            squares += square * len(atoms)
+            count += len(atoms)
     return Reference(
         positions=positions,
         cell=trajectory.cell,
@@ -34,6 +40,7 @@ def make_reference(trajectory: Trajectory, graph: ColoredGraph) -> Reference:
         edges=graph.edges,
         vertices=graph.vertices,
         bonds=graph.bonds,
+        in_place=in_place,
         amplitude=float(np.sqrt(squares / count)) if count else 0.0,
     )
 

@@ -52,6 +52,7 @@ class Reference:
         edges: colours of all pairs; 0 = no edge.
         vertices: colours of the atoms.
         bonds: which pairs are bonded.
+        in_place: which atoms are known by their place rather than by their bonds.
         amplitude: root mean square distance of an atom in place from its mean position, Å.
     """
 
@@ -61,6 +62,7 @@ class Reference:
     edges: Int[np.ndarray, "atoms atoms"]
     vertices: Int[np.ndarray, " atoms"]
     bonds: Bool[np.ndarray, "atoms atoms"]
+    in_place: Bool[np.ndarray, " atoms"]
     amplitude: float
 
 
@@ -261,6 +263,7 @@ def _plain(result: OrbitResult) -> dict[str, Any]:
             "edges": _pack(reference.edges),
             "vertices": reference.vertices.tolist(),
             "bonds": _pack(reference.bonds),
+            "in_place": reference.in_place.tolist(),
             "amplitude": reference.amplitude,
         },
     }
@@ -299,6 +302,7 @@ def _from_plain(data: dict[str, Any]) -> OrbitResult:
             edges=_unpack(reference["edges"]),
             vertices=ints(reference["vertices"]),
             bonds=_unpack(reference["bonds"]),
+            in_place=np.array(reference["in_place"], dtype=bool),
             amplitude=reference["amplitude"],
         ),
     )

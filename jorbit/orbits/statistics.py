@@ -139,7 +139,7 @@ def pair_statistics(
         bond_factor: a pair is bonded below bond_factor (r_i + r_j).
 
     Returns:
-        All frames; halves and random subsets. The subsets share the error of the whole.
+        All frames; halves and random subsets, whose errors are those of the whole scaled to fewer frames.
     """
     n = trajectory.n_atoms
     with jax.enable_x64(True):
@@ -185,7 +185,8 @@ def _collect(
         np.fill_diagonal(bonded[row], 0.0)
         mean = origin + distance[row]
         np.fill_diagonal(mean, 0.0)
-        return PairStatistics(mean, np.sqrt(variance), error, bonded[row], n_bonds, int(counts[row]))
+        larger = np.sqrt(counts[0] / counts[row])  # fewer frames, larger errors
+        return PairStatistics(mean, np.sqrt(variance), error * larger, bonded[row], n_bonds, int(counts[row]))
 
     return of(0), [of(row) for row in groups.subsets]
 
