@@ -22,7 +22,7 @@ FORMED = 1.1  # two atoms that are not bonded in the reference are when closer t
 MOST_FRAMES = 200  # looked at to find the orbits behind labels that structures carry
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FoundOrbits:
     """Orbits found in a trajectory, as the reference of a model.
 
@@ -46,6 +46,9 @@ class FoundOrbits:
         """Every orbit a label of its own."""
         first = [int(members[0]) for members in result.orbits]
         return cls(result, tuple(int(result.structure_orbits[k]) for k in first))
+
+    def __repr__(self) -> str:
+        return f"FoundOrbits({_formula(self.result.numbers)}, {len(self.counts)} orbits)"
 
     @property
     def labels(self) -> Int[np.ndarray, " atoms"]:
