@@ -11,6 +11,7 @@ from rich.table import Table
 
 from jorbit.cli.console import INTERRUPTED, err, leaving, out, progress_bar, start_jax
 from jorbit.cli.evaluation import metrics_table
+from jorbit.cli.training_report import plan_of, print_plan, write_page
 
 
 def _print_example(value: bool) -> bool:
@@ -40,11 +41,20 @@ def train(
         bool,
         typer.Option("--schema", callback=_print_schema, is_eager=True, help="Print its JSON schema."),
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Networks: go on from the newest checkpoint of an interrupted run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Networks: print size, memory and time of the first steps, and stop.")
+    ] = False,
 ) -> None:
     """Fit a potential as a YAML file says: data, terms, fit options, output.
 
     The whole file is checked before any work starts. Writes the model file and, beside it, <name>.metrics.json with
     the errors in eV and eV/Å. Ctrl-C fits the frames seen so far; a second one gives up.
+
+    Networks are trained by gradients: <name>.run holds log.jsonl and the checkpoints that --resume goes on from, and
+    <name>.report.html shows learning curves and errors. Ctrl-C keeps the best parameters so far.
 
     Example: [bold]jorbit train --example > train.yaml && jorbit train train.yaml[/]
     """
@@ -62,18 +72,32 @@ def train(
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)
 
-        result = run_training(settings, progress=show)
+        if dry_run:
+            plan = plan_of(settings, show)
+        else:
+            result = run_training(settings, progress=show, resume=resume)
+    if dry_run:
+        print_plan(plan)
+        return
     for note in result.report.notes:
         err().print(f"[yellow]Note:[/] {escape(note)}")
     console = out()
-    summary = dataclasses.replace(result.report, training=None, notes=())  # the table below says it better
-    console.print(escape(str(summary)))
+    console.print(escape(str(_without_errors(result.report))))
     for name, metrics in result.metrics.items():
         console.print(_titled(metrics_table(metrics), name), soft_wrap=False)
     console.print(f"Model: {escape(str(result.path))}")
+    if page := write_page(result):
+        console.print(f"Learning curves and errors: {escape(str(page))}")
     if result.interrupted:
-        err().print(f"[yellow]Stopped early.[/] {escape(str(result.path))} is usable: it was fitted to what there was.")
+        err().print(f"[yellow]Stopped early.[/] {escape(str(result.path))} is usable: it is the best that there was.")
         raise typer.Exit(INTERRUPTED)
+
+
+def _without_errors(report: Any) -> Any:
+    """A report without what the tables and notes below say better."""
+    if hasattr(report, "training"):
+        return dataclasses.replace(report, training=None, notes=())
+    return dataclasses.replace(report, notes=())
 
 
 def _titled(table: Table, part: str) -> Table:

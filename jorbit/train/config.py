@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +11,17 @@ from typing import Any, Literal
 import pydantic
 
 from jorbit.core.errors import ConfigError
+from jorbit.core.protocols import Descriptor
 from jorbit.core.registry import Registry
 from jorbit.core.species import SpeciesTable
+from jorbit.descriptors import DESCRIPTORS
 from jorbit.models import MODELS
 from jorbit.potential.potential import Potential
 from jorbit.terms import TERMS
 from jorbit.train.design import FitWeights
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.objective import LossWeights
+from jorbit.train.orbit_config import OrbitsConfig
 
 _STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 _AUTOMATIC = ("n_species",)  # filled in from the data
@@ -40,6 +46,10 @@ potential:                 # a sum of terms; `jorbit list` shows them all
 fit:
   prior: bayes             # or ridge (with ridge: 1e-6), or validation
   weights: {energy: 30, forces: 1, stress: 1}
+# Networks (jorbit list) are trained by gradients, as the key gradient says instead of fit:
+# potential: [{name: reference_energy}, {name: readout, descriptor: {name: ace, max_degree: [6, 4]}, hidden: [32, 32]}]
+# gradient: {epochs: 200, batch_size: 8, loss: {energy: 100, forces: 1}, learning_rate: 0.005, patience: 50}
+# orbits: {weights: equal} # find interchangeable atoms in the training frames, and give every orbit its own parameters
 output: model.safetensors
 """
 
@@ -69,7 +79,8 @@ def _options_of(cls: type, skip: Sequence[str] = ()) -> dict[str, Any]:
             default = field.default
         elif field.default_factory is not dataclasses.MISSING:
             default = pydantic.Field(default_factory=field.default_factory)
-        result[field.name] = (field.type, default)
+        kind = dict[str, Any] if field.type is Descriptor else field.type
+        result[field.name] = (kind, default)
     return result
 
 
@@ -88,6 +99,30 @@ class FitConfig(pydantic.BaseModel):
     seed: int = pydantic.Field(default=0, ge=0)
 
 
+LossConfig = pydantic.create_model("LossConfig", __config__=_STRICT, **_options_of(LossWeights))
+_GradientOptions = pydantic.create_model(
+    "_GradientOptions", __config__=_STRICT, **_options_of(GradientConfig, skip=("loss",))
+)
+
+
+class GradientSection(_GradientOptions):  # type: ignore[misc, valid-type]
+    """How networks are trained; see `jorbit.train.gradient_config.GradientConfig`."""
+
+    loss: LossConfig = pydantic.Field(default_factory=LossConfig)  # type: ignore[valid-type]
+    initial: str | None = pydantic.Field(default=None, description="model file to start from (fine-tuning)")
+    folder: str | None = pydantic.Field(
+        default=None, description="where log and checkpoints go; <output without suffix>.run if absent"
+    )
+
+    def build(self) -> GradientConfig:
+        """The settings as the library wants them."""
+        options = {k: getattr(self, k) for k in _GradientOptions.model_fields}
+        try:
+            return GradientConfig(loss=LossWeights(**self.loss.model_dump()), **options)  # type: ignore[attr-defined]
+        except ConfigError as error:
+            raise ConfigError(f"The configuration is not valid: gradient: {error}") from error
+
+
 class TrainConfig(pydantic.BaseModel):
     """Everything `jorbit train` needs to know."""
 
@@ -97,19 +132,23 @@ class TrainConfig(pydantic.BaseModel):
         default_factory=lambda: [{"name": "reference_energy"}, {"name": "linear_ace"}], min_length=1
     )
     fit: FitConfig = pydantic.Field(default_factory=FitConfig)
+    gradient: GradientSection | None = pydantic.Field(default=None, description="for potentials that are not linear")
+    orbits: OrbitsConfig | None = pydantic.Field(default=None, description="tell atoms of one element apart")
     output: str = "model.safetensors"
 
     def build_potential(self, species: SpeciesTable) -> Potential:
         """The sum of terms for these species."""
         terms = []
-        for spec in self.potential:
-            registry = _registry_of(spec["name"], "potential")
-            cls = registry.load(spec["name"])
-            automatic = {"n_species": len(species)} if "n_species" in _field_names(cls) else {}
-            checked = component_model(spec["name"]).model_validate({k: v for k, v in spec.items() if k != "name"})
-            given = {k: getattr(checked, k) for k in checked.model_fields_set}
-            terms.append(cls(**automatic, **given))
+        channels = self.orbits.channels(species) if self.orbits is not None and species.has_orbits else None
+        for k, spec in enumerate(self.potential):
+            terms.append(_build(spec, f"potential[{k}]", (MODELS, TERMS), species, channels))
         return Potential(terms=tuple(terms), species=species)
+
+    @property
+    def folder(self) -> Path:
+        """Where the log and the checkpoints of a gradient training go."""
+        given = None if self.gradient is None else self.gradient.folder
+        return Path(given) if given else Path(self.output).with_suffix(".run")
 
 
 def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
@@ -128,21 +167,54 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
     content = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
     config = _validate(TrainConfig, content, "")
     for k, spec in enumerate(config.potential):
-        where = f"potential[{k}]"
-        name = spec.get("name")
-        if not isinstance(name, str):
-            raise ConfigError(f"{where} needs a name, such as 'linear_ace'. `jorbit list` shows all of them.")
-        _registry_of(name, where)
-        for key in _AUTOMATIC:
-            if key in spec:
-                raise ConfigError(f"{where}.{key} is found from the data: leave it out.")
-        _validate(component_model(name), {key: v for key, v in spec.items() if key != "name"}, where)
+        _check(spec, f"potential[{k}]", (MODELS, TERMS))
+    if config.gradient is not None:
+        config.gradient.build()
     return config
 
 
-def component_model(name: str) -> type[pydantic.BaseModel]:
+def _check(spec: Any, where: str, registries: tuple[Registry, ...]) -> pydantic.BaseModel:
+    """Options of a component, and of the descriptors within it, as the types they must have."""
+    name = spec.get("name") if isinstance(spec, Mapping) else None
+    if not isinstance(name, str):
+        example = next(iter(registries[0]))
+        raise ConfigError(f"{where} needs a name, such as {example!r}. `jorbit list` shows all of them.")
+    cls = _registry_of(name, where, registries).load(name)
+    for key in _AUTOMATIC:
+        if key in spec and key in _field_names(cls):
+            raise ConfigError(f"{where}.{key} is found from the data: leave it out.")
+    checked = _validate(component_model(name, registries), {key: v for key, v in spec.items() if key != "name"}, where)
+    for key in _descriptors_in(cls) & checked.model_fields_set:
+        _check(getattr(checked, key), f"{where}.{key}", (DESCRIPTORS,))
+    return checked
+
+
+def _build(
+    spec: Mapping[str, Any],
+    where: str,
+    registries: tuple[Registry, ...],
+    species: SpeciesTable,
+    channels: tuple[int, ...] | None,
+) -> Any:
+    """The component that a mapping describes."""
+    checked = _check(spec, where, registries)
+    cls = _registry_of(spec["name"], where, registries).load(spec["name"])
+    found = {"n_species": len(species)} | ({} if channels is None else {"channel_of": channels})
+    automatic = {k: v for k, v in found.items() if k in _field_names(cls)}
+    given = {k: getattr(checked, k) for k in checked.model_fields_set}
+    for key in _descriptors_in(cls) & set(given):
+        given[key] = _build(given[key], f"{where}.{key}", (DESCRIPTORS,), species, channels)
+    return cls(**automatic | given)
+
+
+def _descriptors_in(cls: type) -> set[str]:
+    """Options of a component that are descriptors."""
+    return {f.name for f in dataclasses.fields(cls) if f.type is Descriptor}
+
+
+def component_model(name: str, registries: tuple[Registry, ...] = (MODELS, TERMS)) -> type[pydantic.BaseModel]:
     """A pydantic model of the options of a registered component; unknown keys are refused."""
-    cls = _registry_of(name, "potential").load(name)
+    cls = _registry_of(name, "potential", registries).load(name)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise ConfigError(f"The component {name!r} is no dataclass, so its options cannot be checked.")
     return pydantic.create_model(name, __config__=_STRICT, **_options_of(cls, (*_AUTOMATIC, *_NOT_OPTIONS)))
@@ -171,13 +243,14 @@ def _field_names(cls: type) -> set[str]:
     return {f.name for f in dataclasses.fields(cls)}
 
 
-def _registry_of(name: str, where: str) -> Registry:
-    for registry in (MODELS, TERMS):
+def _registry_of(name: str, where: str, registries: tuple[Registry, ...] = (MODELS, TERMS)) -> Registry:
+    for registry in registries:
         if name in registry:
             return registry
-    known = [*MODELS, *TERMS]
+    known = [known for registry in registries for known in registry]
+    what = "term" if MODELS in registries else registries[0].kind
     raise ConfigError(
-        f"{where}: there is no term called {name!r}.{_hint(name, known)} Known: {', '.join(sorted(known))}."
+        f"{where}: there is no {what} called {name!r}.{_hint(name, known)} Known: {', '.join(sorted(known))}."
     )
 
 
@@ -235,6 +308,7 @@ def _known_keys(model: Any, location: tuple[int | str, ...]) -> tuple[list[str],
         path.append(str(step))
         field = model.model_fields.get(step) if isinstance(step, str) else None
         known = list(model.model_fields)
-        inner = None if field is None else field.annotation
-        model = inner if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel) else None
+        inner = [] if field is None else [field.annotation, *typing.get_args(field.annotation)]
+        models = (c for c in inner if isinstance(c, type) and issubclass(c, pydantic.BaseModel))
+        model = next(models, None)
     return known, path

@@ -1,6 +1,7 @@
 """train_by_gradient(): labelled frames in, trained parameters out; for every potential that is not linear."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from jorbit.train.checkpoint import has_checkpoints
 from jorbit.train.fingerprint import checksum, digest_of
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
+from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
 from jorbit.train.loop import Loop, Problem
 from jorbit.train.objective import reweighted, species_factors
@@ -100,9 +102,8 @@ def train_by_gradient(
             f"{place} holds checkpoints of an earlier run. Go on with it (resume=True, --resume), choose another "
             "folder, or delete it."
         )
-    double = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
     before = compilations()
-    with reporting(progress) as report, double:
+    with reporting(progress) as report, settings_of(config):
         started = time.perf_counter()
         problem, references = prepare(potential, frames, held_out, config, initial, report)
         loop = Loop(problem, place, report)
@@ -130,6 +131,11 @@ def _pairs(potential: Potential, trained: Potential) -> Iterator[tuple[str, str]
         yield name, "" if isinstance(term, ReferenceEnergy) else next(left)
 
 
+def settings_of(config: GradientConfig) -> contextlib.AbstractContextManager[Any]:
+    """JAX's settings that a training in this float type needs."""
+    return jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
+
+
 def prepare(
     potential: Potential,
     frames: Sequence[Frame],
@@ -143,12 +149,12 @@ def prepare(
     Returns:
         The problem; and the parameters of the ReferenceEnergy term with its name, or (None, None).
     """
+    frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
     if config.structure_weights:
         frames = reweighted(frames, config.structure_weights)
     references = _references(potential, frames, config, initial)
-    trained = Potential(
-        tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy)), species=potential.species
-    )
+    models = tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy))
+    trained = dataclasses.replace(potential, terms=models)
     if not trained.terms:
         raise ConfigError("The potential has nothing but reference energies: add a model to train.")
     factors = species_factors(potential.species, config.species_weights) if config.species_weights else None
@@ -251,7 +257,9 @@ def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequ
     settings = problem.config.to_json()
     for name in ("max_minutes", "checkpoint_minutes", "log_every"):  # change nothing about the parameters
         del settings[name]
-    weights = [[x.labels.energy_weight, x.labels.forces_weight, x.labels.stress_weight] for x in frames]
+    weights = [
+        np.hstack([x.labels.energy_weight, x.labels.forces_weight, x.labels.stress_weight]).tolist() for x in frames
+    ]
     return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights])
 
 

@@ -100,13 +100,15 @@ class FrameStore:
         bucket = self.buckets[batch.bucket]
         size, n_atoms = self.size_of(bucket), bucket.capacity.n_atoms
         real = np.arange(size) < len(batch.rows)
+        full = len(batch.rows) == size
         rows = np.concatenate([batch.rows, np.zeros(size - len(batch.rows), batch.rows.dtype)])
         arrays, dtype = bucket.arrays, self.dtype
 
         def floats(name: str, *shape: int) -> jax.Array:
             taken = arrays[name][rows]
-            taken = taken * real.reshape((-1,) + (1,) * (taken.ndim - 1))
-            return jnp.asarray(taken.reshape(*shape).astype(dtype))
+            if not full:
+                taken[len(batch.rows) :] = 0
+            return jnp.asarray(taken.reshape(*shape))
 
         numbers = arrays["numbers"][rows] * real[:, None]
         first = np.arange(size, dtype=np.int32)[:, None, None] * n_atoms
@@ -186,13 +188,18 @@ def frame_store(
             rows.append(_row(frames[k], species, cutoffs, capacity, float(shift[k]), factors))
             done += 1
             report("neighbours", done, len(frames))
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        stacked = jax.tree.map(lambda *leaves: _narrow(np.stack(leaves), dtype), *rows)
         buckets.append(Bucket(capacity, np.array(members), stacked))
     store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype))
     kinds = ("energy_weight", "forces_weight", "stress_weight")
     if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):
         raise DataError("None of the frames has an energy, forces or a stress with a weight: nothing to learn from.")
     return store
+
+
+def _narrow(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Floats in the type of the batches, so that nothing is left to convert for each of them."""
+    return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 def merged_buckets(capacities: Sequence[Capacity]) -> list[tuple[Capacity, list[int]]]:
@@ -245,7 +252,7 @@ def _row(
     if factors is not None:
         host["forces_weight"] = host["forces_weight"] * factors[np.asarray(graph.species)]
     per_structure = ("energy", "stress", "energy_weight", "stress_weight")
-    host = {name: value[0] if name in per_structure else value for name, value in host.items()}
+    host = {name: (value[0] if name in per_structure else value) for name, value in host.items()}
     if not all(np.isfinite(value).all() for value in host.values()):
         raise DataError(
             f"The labels of a frame with {frame.structure.n_atoms} atoms ({frame.info or 'no info'}) are NaN or "

@@ -1,5 +1,6 @@
 """train(config): read, split, fit, save, evaluate. What `jorbit train` does, as a function."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -11,14 +12,19 @@ from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.datasets import read
-from jorbit.potential.artefact import save
-from jorbit.potential.potential import Potential
+from jorbit.models import MODELS
+from jorbit.potential.artefact import load, save
+from jorbit.potential.potential import Potential, component_registry
 from jorbit.train.config import DataConfig, TrainConfig, load_config
-from jorbit.train.design import FitWeights
+from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
+from jorbit.train.gradient import train_by_gradient
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.gradient_report import GradientReport
 from jorbit.train.metrics import Metrics, evaluate
-from jorbit.train.progress import Progress, reporting
+from jorbit.train.orbit_config import attach_orbits
+from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.report import FitReport
 from jorbit.train.split import Split, random_split
 
@@ -35,21 +41,31 @@ class TrainResult(NamedTuple):
 
     potential: Potential
     params: Params
-    report: FitReport
+    report: FitReport | GradientReport
     metrics: dict[str, Metrics]
     path: Path
     interrupted: bool
 
 
-def train(config: TrainConfig | str | os.PathLike | Mapping[str, Any], progress: Progress = None) -> TrainResult:
+class _Trained(NamedTuple):
+    potential: Potential
+    params: Params
+    report: FitReport | GradientReport
+
+
+def train(
+    config: TrainConfig | str | os.PathLike | Mapping[str, Any], progress: Progress = None, *, resume: bool = False
+) -> TrainResult:
     """Read data, fit, save the model and measure it.
 
-    The model file is written as soon as the fit is done, and again with the errors when they are known. Ctrl-C during
-    the fit fits the frames seen so far; a second one gives up.
+    Linear models are fitted in closed form, others by gradients. The model file is written as soon as the parameters
+    are known, and again with the errors when they are. Ctrl-C during a fit fits the frames seen so far, during training
+    by gradients it keeps the best parameters so far; a second one gives up.
 
     Args:
         config: a YAML file, a mapping of the same form, or a checked TrainConfig.
         progress: None, True for a bar, or a function (stage, done, total).
+        resume: go on from the newest checkpoint in `config.folder` (training by gradients only).
 
     Raises:
         ConfigError: a mistake in the configuration, or an output that cannot be written (noticed before the work).
@@ -61,29 +77,24 @@ def train(config: TrainConfig | str | os.PathLike | Mapping[str, Any], progress:
     """
     config = config if isinstance(config, TrainConfig) else load_config(config)
     path = _writable(Path(config.output))
-    split = read_split(config.data)
-    species = SpeciesTable.from_structures(f.structure for f in split.train)
-    potential = config.build_potential(species)
-    options = config.fit
-    by_validation = options.prior == "validation" and bool(split.valid)
+    split, orbits = attach_orbits(config.orbits, read_split(config.data))
+    potential, initial = starting_point(config, split)
+    if orbits is not None:
+        potential = dataclasses.replace(potential, orbits=orbits)
+    by_gradient = trains_by_gradient(config, potential)
+    if resume and not by_gradient:
+        raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
 
     with reporting(progress) as report:
-        result = fit(
-            split.train,
-            potential,
-            prior=options.prior,
-            ridge=options.ridge,
-            solver=options.solver,
-            weights=FitWeights(**options.weights.model_dump()),  # type: ignore[attr-defined]
-            reference_energies=options.reference_energies,
-            seed=options.seed,
-            progress=report,
-            validation=split.valid if by_validation else None,
-            keep_partial=True,
-        )
+        if by_gradient:
+            result = _by_gradient(config, split, potential, initial, report, resume)
+        else:
+            result = _closed_form(config, split, potential, report)
         provenance = _provenance(config, split, result.report)
         save(path, result.potential, result.params, provenance)
-        metrics = {} if result.report.training is None else {"train": result.report.training}
+        metrics = {}
+        if isinstance(result.report, FitReport) and result.report.training is not None:
+            metrics = {"train": result.report.training}
         interrupted = result.report.interrupted
         try:
             for name, part in (("valid", split.valid), ("test", split.test)):
@@ -97,6 +108,67 @@ def train(config: TrainConfig | str | os.PathLike | Mapping[str, Any], progress:
     metrics_path = path.with_name(f"{path.stem}.metrics.json")
     metrics_path.write_text(json.dumps(summary | {"interrupted": interrupted}, indent=2) + "\n", encoding="utf-8")
     return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted)
+
+
+def starting_point(config: TrainConfig, split: Split) -> tuple[Potential, Params | None]:
+    """The potential, and parameters to start from when the configuration names a model file.
+
+    Raises:
+        ConfigError: the file holds other terms or species than the configuration asks for.
+    """
+    species = SpeciesTable.from_structures(f.structure for f in split.train)
+    name = None if config.gradient is None else config.gradient.initial
+    if name is None:
+        return config.build_potential(species), None
+    potential, initial = load(name)
+    if "potential" in config.model_fields_set and config.build_potential(potential.species) != potential:
+        raise ConfigError(
+            f"gradient.initial: {name} holds another potential than the key 'potential' describes. Leave that key out "
+            "to train what the file holds."
+        )
+    return potential, initial
+
+
+def trains_by_gradient(config: TrainConfig, potential: Potential) -> bool:
+    """Whether closed form is out of the question: a learned term that is not linear, or the key gradient."""
+    learned = [t for t in potential.terms if component_registry(type(t))[0] is MODELS]
+    return config.gradient is not None or not all(is_linear(t) for t in learned)
+
+
+def _by_gradient(
+    config: TrainConfig, split: Split, potential: Potential, initial: Params | None, report: Report, resume: bool
+) -> _Trained:
+    settings = GradientConfig() if config.gradient is None else config.gradient.build()
+    params, summary = train_by_gradient(
+        potential,
+        split.train,
+        split.valid,
+        settings,
+        initial=initial,
+        folder=config.folder,
+        resume=resume,
+        progress=report,
+    )
+    return _Trained(potential, params, summary)
+
+
+def _closed_form(config: TrainConfig, split: Split, potential: Potential, report: Report) -> _Trained:
+    options = config.fit
+    by_validation = options.prior == "validation" and bool(split.valid)
+    result = fit(
+        split.train,
+        potential,
+        prior=options.prior,
+        ridge=options.ridge,
+        solver=options.solver,
+        weights=FitWeights(**options.weights.model_dump()),  # type: ignore[attr-defined]
+        reference_energies=options.reference_energies,
+        seed=options.seed,
+        progress=report,
+        validation=split.valid if by_validation else None,
+        keep_partial=True,
+    )
+    return _Trained(result.potential, result.params, result.report)
 
 
 def read_split(config: DataConfig) -> Split:
@@ -116,7 +188,7 @@ def _read_sources(sources: str | list[str], limit: int | None) -> list[Frame]:
     return [frame for source in sources for frame in read(source)[:limit]]
 
 
-def _provenance(config: TrainConfig, split: Split, report: FitReport) -> dict[str, Any]:
+def _provenance(config: TrainConfig, split: Split, report: FitReport | GradientReport) -> dict[str, Any]:
     data = {
         name: {"n_frames": len(part), "sha256": checksum(part)}
         for name, part in zip(Split._fields, split, strict=True)

@@ -11,11 +11,15 @@ from toy_pair import TABLE, TOY, ToyPair, coefficients, labelled, random_structu
 import jorbit
 from jorbit.core.errors import ConfigError
 from jorbit.datasets.extxyz import write_extxyz
+from jorbit.descriptors.ace import ACE
 from jorbit.models import MODELS
 from jorbit.models.linear_ace import LinearACE
+from jorbit.models.readout import Readout
 from jorbit.potential.artefact import info
 from jorbit.terms import TERMS
 from jorbit.train.config import EXAMPLE, json_schema, load_config
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.objective import LossWeights
 from jorbit.train.run import checksum, read_split, train
 
 DATA = {"train": "ethanol_gfn2"}
@@ -41,6 +45,18 @@ def test_yaml_values_take_the_types_of_the_component(tmp_path):
     assert config.fit.ridge == 1e-6 and config.fit.reference_energies == {"H": -13.0, 8: -2000.5}
 
 
+def test_a_network_names_its_descriptor_and_how_it_is_trained():
+    readout = {"name": "readout", "hidden": [8], "descriptor": {"name": "ace", "max_degree": [4, 2], "cutoff": 4}}
+    gradient = {"epochs": 7, "warmup": 100, "loss": {"forces": 2, "huber_forces": 0.1}, "freeze": ["readout/*"]}
+    config = load_config({"data": DATA, "potential": [readout], "gradient": gradient, "output": "a/net.safetensors"})
+    (term,) = config.build_potential(TABLE).terms
+    assert term == Readout(descriptor=ACE(n_species=2, cutoff=4.0, max_degree=(4, 2)), n_species=2, hidden=(8,))
+    settings = config.gradient.build()
+    loss = LossWeights(forces=2.0, huber_forces=0.1)
+    assert settings == GradientConfig(epochs=7, warmup=100.0, loss=loss, freeze=("readout/*",))
+    assert str(config.folder) == "a/net.run"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -62,6 +78,17 @@ def test_yaml_values_take_the_types_of_the_component(tmp_path):
         ),
         ({"data": DATA, "potential": [{"name": "linear_ace", "cutoff": "far"}]}, r"'potential\[0\].cutoff'.*got 'far'"),
         ({"data": DATA, "potential": [{"name": "linear_ace", "n_species": 3}]}, "n_species is found from the data"),
+        ({"data": DATA, "gradient": {"epoch": 3}}, "unknown key 'gradient.epoch'. Did you mean 'epochs'"),
+        ({"data": DATA, "gradient": {"loss": {"force": 3}}}, "'gradient.loss.force'. Did you mean 'forces'"),
+        ({"data": DATA, "gradient": {"ema": 2}}, "gradient: Wanted 0 <= ema < 1, got 2"),
+        (
+            {"data": DATA, "potential": [{"name": "readout", "descriptor": {"name": "ac"}}]},
+            r"potential\[0\].descriptor: there is no descriptor called 'ac'. Did you mean 'ace'",
+        ),
+        (
+            {"data": DATA, "potential": [{"name": "readout", "descriptor": {"name": "ace", "cutof": 3}}]},
+            r"'potential\[0\].descriptor.cutof'. Did you mean 'cutoff'",
+        ),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(content, message):
@@ -82,7 +109,7 @@ def test_unreadable_files_are_explained(tmp_path):
 
 def test_json_schema_lists_every_component_with_its_options():
     schema = json.loads(json.dumps(json_schema()))
-    assert {"data", "potential", "fit", "output"} == set(schema["properties"])
+    assert {"data", "potential", "fit", "gradient", "output"} == set(schema["properties"])
     choices = {c["$ref"].rpartition("/")[2] for c in schema["properties"]["potential"]["items"]["oneOf"]}
     assert choices == {*MODELS, *TERMS}
     ace = schema["$defs"]["linear_ace"]

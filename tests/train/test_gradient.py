@@ -8,7 +8,7 @@ import pytest
 from toy_pair import PAIR_ONLY, TOY, coefficients, labelled, random_structures, true_params
 
 import jorbit
-from jorbit import Labels, Potential, SpeciesTable, Structure
+from jorbit import Labels, Potential, SpeciesTable
 from jorbit.core.errors import ConfigError, DataError, TrainingError
 from jorbit.descriptors.ace import ACE
 from jorbit.models.readout import Readout
@@ -37,14 +37,8 @@ def broken(frames, k, size):
 
 def test_known_coefficients_are_found_again(frames):
     """The labels come from the model itself, so the minimum is exact and known."""
-    config = GradientConfig(
-        epochs=200,
-        batch_size=8,
-        learning_rate=0.2,
-        dtype="float64",
-        ema=0.9,
-        reference_energies={"H": -3.0, "O": -20.0},
-    )
+    energies = {"H": -3.0, "O": -20.0}
+    config = dataclasses.replace(SHORT, epochs=100, learning_rate=0.2, reference_energies=energies)
     params, report = train_by_gradient(TOY, frames[:16], frames[16:], config)
     np.testing.assert_allclose(params["toy_pair"]["c"], coefficients(), atol=0.02)
     assert params["reference_energy"]["energies"].tolist() == [-3.0, -20.0]
@@ -61,7 +55,7 @@ def test_a_network_on_ace_beats_the_mean_energy():
     ethanol = jorbit.read("ethanol_gfn2:train")[:160]
     model = Readout(descriptor=ACE(n_species=3, cutoff=3.0, max_degree=(6, 3), l_max=2), n_species=3, hidden=(16,))
     potential = Potential((ReferenceEnergy(n_species=3), model), SpeciesTable.from_numbers([1, 6, 8]))
-    config = GradientConfig(epochs=50, batch_size=5, learning_rate=0.01)
+    config = GradientConfig(epochs=40, batch_size=5, learning_rate=0.01)
     params, report = train_by_gradient(potential, ethanol[:100], ethanol[100:130], config)
     network = evaluate(potential, params, ethanol[130:])
     baseline = evaluate(*mean_energy_baseline(ethanol[:100]), ethanol[130:])
@@ -110,9 +104,9 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_batch(frames
 
 
 def test_an_explosion_is_noticed_and_rolled_back(frames, tmp_path):
-    bad = broken(frames, 5, 1e4)
-    config = dataclasses.replace(SHORT, explosion=1e3, on_failure="rollback")
-    with pytest.raises(TrainingError, match="more than 1000 times its mean"):
+    bad = broken(frames, 5, 1e5)
+    config = dataclasses.replace(SHORT, on_failure="rollback")
+    with pytest.raises(TrainingError, match="more than 10000 times its mean"):
         train_by_gradient(PAIR_ONLY, bad, config=config, folder=tmp_path)
     scales = [
         json.loads(line)["scale"]
@@ -125,9 +119,9 @@ def test_an_explosion_is_noticed_and_rolled_back(frames, tmp_path):
 def test_early_stop_and_plateau_follow_the_validation_loss(frames):
     """A learning rate far too large never gets better after the start."""
     config = dataclasses.replace(
-        SHORT, epochs=30, learning_rate=5.0, warmup=0.0, patience=3, schedule="plateau", plateau_patience=1, ema=None
+        SHORT, epochs=30, learning_rate=5.0, warmup=0.0, patience=3, schedule="plateau", plateau_patience=1
     )
-    _, report = train_by_gradient(PAIR_ONLY, frames[:8], frames[8:12], config)
+    _, report = train_by_gradient(PAIR_ONLY, frames[:16], frames[16:], config)
     assert report.early and len(report.history) == report.best_epoch + 3
     losses = [e["validation"]["loss"] for e in report.history]
     scale, best, waited = 1.0, np.inf, 0
@@ -161,6 +155,6 @@ def test_mistakes_in_the_call_are_explained(frames):
     with pytest.raises(ConfigError, match="species_weights names"):
         train_by_gradient(TOY, frames, config=GradientConfig(species_weights={"N": 2.0}))
     with pytest.raises(DataError, match="got Structure at index 0"):
-        train_by_gradient(TOY, [Structure(positions=np.zeros((1, 3)), numbers=np.array([1]))])  # type: ignore[list-item]
+        train_by_gradient(TOY, iter([frames[0].structure]))  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="nothing but reference energies"):
         train_by_gradient(Potential((TOY.terms[0],), TOY.species), frames)
