@@ -7,7 +7,7 @@ where v or Q vanish; flex15 keeps it on every stratum.
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +39,7 @@ _VQT: dict[str, Callable[[SharedProducts], Array]] = {"i,jk,ijk": lambda m: dot(
 _PURE_T: dict[str, Callable[[SharedProducts], Array]] = {
     "ijk,abj,abk,ilm,cdl,cdm": lambda m: dot(m.w, m.w),
     # T_ijk w_i w_j w_k, w_i = T_iab T_acd T_bcd: ten tensors
-    "ijk,iab,acd,bcd,jef,egh,fgh,kpq,prs,qrs": lambda m: dot(
-        m.w,
-        {
-            (i,): sum(m.T[tuple(sorted((i, j, k)))] * m.w[j,] * m.w[k,] for j in range(3) for k in range(3))
-            for i in range(3)
-        },
-    ),
+    "ijk,iab,acd,bcd,jef,egh,fgh,kpq,prs,qrs": lambda m: m.cubed(),
 }
 _REST_OF_20: dict[str, Callable[[SharedProducts], Array]] = {
     "i,jk,jl,ikl": lambda m: dot(m.a, m.d),
@@ -101,8 +95,7 @@ class InvariantSet:
     def __call__(self, moments: Float[Array, "*batch components"]) -> Float[Array, "*batch invariants"]:
         """All invariants. Components beyond l_max are ignored.
 
-        Sets made by hand share intermediate products; other graphs are contracted two tensors at a time. The reverse
-        pass computes the intermediates again instead of reading them from memory.
+        Sets made by hand share intermediate products; other graphs are contracted two tensors at a time.
 
         Args:
             moments: independent components of l = 0, 1, .. of each atom and channel, see `jorbit.basis.moments`.
@@ -112,16 +105,18 @@ class InvariantSet:
                 f"The set {self.name} reads moments up to l = {self.l_max}, {self.n_components} components in the "
                 f"last axis; got {moments.shape[-1]}."
             )
-        return self._evaluate(moments[..., : self.n_components])
-
-    def _evaluate(self, moments: Array) -> Array:
-        known = _fused()
         # One split, whose reverse is one concatenation; indexing would add up padded copies of all components.
-        parts = jax.lax.split(moments, (1,) * self.n_components, axis=moments.ndim - 1)
-        shared = SharedProducts(tuple(x.squeeze(-1) for x in parts))
-        rest = tuple(c for c in self.contractions if c not in known)
-        others = dict(zip(rest, jnp.moveaxis(evaluate(rest, moments), -1, 0), strict=True)) if rest else {}
-        return jnp.stack([known[c](shared) if c in known else others[c] for c in self.contractions], axis=-1)
+        parts = jax.lax.split(moments[..., : self.n_components], (1,) * self.n_components, axis=moments.ndim - 1)
+        return jnp.stack(self.columns([x.squeeze(-1) for x in parts]), axis=-1)
+
+    def columns(self, components: Sequence[Array]) -> list[Array]:
+        """The same for components that come as separate arrays, element by element: one array per invariant."""
+        known = _fused()
+        shared = SharedProducts(components)
+        rest = [c for c in self.contractions if c not in known]
+        others = jnp.stack(components[: self.n_components], axis=-1) if rest else None
+        values = {} if others is None else dict(zip(rest, jnp.moveaxis(evaluate(rest, others), -1, 0), strict=True))
+        return [known[c](shared) if c in known else values[c] for c in self.contractions]
 
 
 def _made_by_hand(name: str, *tables: dict[str, Callable[[SharedProducts], Array]]) -> InvariantSet:

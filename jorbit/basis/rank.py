@@ -3,8 +3,8 @@
 The Jacobian d invariants / d moments at a random point has the rank of the map. A set is complete when that rank equals
 the number of directions in which moments can differ other than by turning (degrees of freedom), independent when it
 equals the size of the set, and flexible when it stays complete on every stratum: wherever some of v, Q, T, ... vanish,
-as they do at symmetric sites. All this is local: a complete set tells a generic point from its neighbours, and may still
-confuse two distant ones (`jorbit.basis.preimages`).
+as they do at symmetric sites. All this is local: a complete set tells a generic point from its neighbours, and may
+still confuse two distant ones (`jorbit.basis.preimages`).
 """
 
 import dataclasses

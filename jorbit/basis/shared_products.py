@@ -66,7 +66,8 @@ def contracted(x: Table, y: Table, n_shared: int) -> PairTable:
         terms: collections.Counter[tuple[Key, Key]] = collections.Counter()
         for s in _sorted_keys(n_shared):
             pair = (_join(p, s), _join(q, s))
-            terms[min(pair, pair[::-1]) if x is y else pair] += _multiplicity(s)
+            one, two = sorted(pair) if x is y else pair
+            terms[one, two] += _multiplicity(s)
         found[p, q] = _total([(k, x[one] * y[two]) for (one, two), k in terms.items()])
     return found
 
@@ -135,6 +136,11 @@ class SharedProducts:
     def vv(self) -> Table:
         """v_i v_j."""
         return {(i, j): self.v[i,] * self.v[j,] for i, j in _sorted_keys(2)}
+
+    def cubed(self) -> Array:
+        """T_ijk w_i w_j w_k."""
+        w = self.w
+        return dot(self.T, {(i, j, k): w[i,] * w[j,] * w[k,] for i, j, k in _sorted_keys(3)})
 
     def crossed(self) -> Array:
         """x_jkm x_kjm = Q_ij Q_kl T_ikm T_jlm."""
