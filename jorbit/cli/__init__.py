@@ -1,4 +1,4 @@
-"""The command line: `jorbit quickstart | train | evaluate | predict | md | relax | label | list | info | doctor`."""
+"""The command line: `jorbit quickstart | train | evaluate | predict | md | relax | label | orbits | rank | ...`."""
 
 from jorbit.cli.app import app, main
 

@@ -69,8 +69,8 @@ def _parts(result: OrbitResult) -> tuple[list[_Molecule], Int[np.ndarray, " memb
             continue
         if marked:
             raise StructureError(
-                "The orbits were found with initial_labels, which cannot be seen in a structure: its molecules cannot be "
-                "labelled. Give it `orbits` yourself, in the order of the trajectory."
+                "The orbits were found with initial_labels, which cannot be seen in a structure: its molecules cannot "
+                "be labelled. Give it `orbits` yourself, in the order of the trajectory."
             )
         refiner = make_refiner(result.numbers[atoms], reference.bonds[np.ix_(atoms, atoms)].astype(np.int32))
         path = first_path(refiner)

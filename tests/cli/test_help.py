@@ -13,7 +13,7 @@ COMMANDS = [c.name or c.callback.__name__ for c in app.registered_commands]
 
 
 def test_the_promised_commands_are_there():
-    promised = {"quickstart", "train", "evaluate", "predict", "md", "relax", "label", "rank", "list", "info", "doctor"}
+    promised = {"quickstart", "train", "evaluate", "predict", "md", "relax", "label", "orbits", "rank", "list", "info", "doctor"}
     assert set(COMMANDS) == promised
 
 
