@@ -24,7 +24,7 @@ from jorbit.train.closed_form import solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
 from jorbit.train.labelled import fitted_reference, label_frames, labelled_for
 from jorbit.train.metrics import evaluate
-from jorbit.train.orbit_weights import OrbitWeighting, weigh_orbits
+from jorbit.train.orbit_weights import weigh_orbits
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.report import FitPosterior, FitReport
 from jorbit.train.statistics import References
@@ -50,7 +50,7 @@ def fit(
     potential: Potential | None = None,
     *,
     orbits: Any = None,
-    orbit_weights: OrbitWeighting | None = None,
+    orbit_weights: str | None = None,
     prior: str = "bayes",
     ridge: float | None = None,
     solver: str = "cholesky",

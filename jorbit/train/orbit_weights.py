@@ -2,18 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.structure import Frame
 
-OrbitWeighting = Literal["equal", "variance"]
 SMALLEST_SPREAD = 1e-3  # of the spread of all forces; an orbit whose forces never vary must not take all the weight
 
 
-def weigh_orbits(frames: Sequence[Frame], kind: OrbitWeighting = "equal") -> list[Frame]:
+def weigh_orbits(frames: Sequence[Frame], kind: str = "equal") -> list[Frame]:
     """The frames with a force weight for each atom that depends on its orbit; the mean weight stays what it was.
 
     "equal": w = (N / number of orbits) / members, so that the forces of all orbits count alike, however many atoms
