@@ -1,4 +1,4 @@
-"""Data sets: files in extxyz and npz, the two shipped sets, named public sets, labelling and checks.
+"""Data sets: files in extxyz and npz, the shipped sets, named public sets, labelling and checks.
 
 Frames carry eV, Å, eV/Å and eV/Å^3 (stress positive under tension); other units are converted when a file is read.
 Nothing is downloaded, and neither ase nor tblite is imported, before a function needs it.
@@ -20,6 +20,11 @@ DATASETS = Registry(
     {
         "ethanol_gfn2": "jorbit.datasets.shipped:ethanol_gfn2",
         "bn_gfn1": "jorbit.datasets.shipped:bn_gfn1",
+        "naphthyridine_gfn2": "jorbit.datasets.orbit_systems:naphthyridine_gfn2",
+        "dalanine_gfn2": "jorbit.datasets.orbit_systems:dalanine_gfn2",
+        "dhistidine_gfn2": "jorbit.datasets.orbit_systems:dhistidine_gfn2",
+        "graphene_n3_gfn1": "jorbit.datasets.orbit_systems:graphene_n3_gfn1",
+        "cspbi3_slab_gfn1": "jorbit.datasets.orbit_systems:cspbi3_slab_gfn1",
         "rmd17_aspirin": "jorbit.datasets.public:rmd17_aspirin",
         "rmd17_benzene": "jorbit.datasets.public:rmd17_benzene",
         "rmd17_ethanol": "jorbit.datasets.public:rmd17_ethanol",

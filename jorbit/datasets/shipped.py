@@ -1,4 +1,4 @@
-"""The two data sets inside the package; made by benchmarks/data/make_xtb.py, described in data/README.md."""
+"""The data sets inside the package, the first two; made by benchmarks/data/make_xtb.py, described in data/README.md."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def ethanol_gfn2() -> FrameDataset:
         >>> ethanol_gfn2()[0].info["temperature"] in (300.0, 600.0, 1000.0)
         True
     """
-    return _load("ethanol_gfn2", "Ethanol, 9 atoms, GFN2-xTB, Langevin dynamics at 300, 600 and 1000 K", 1000)
+    return load_shipped("ethanol_gfn2", "Ethanol, 9 atoms, GFN2-xTB, Langevin dynamics at 300, 600 and 1000 K", 1000)
 
 
 def bn_gfn1() -> FrameDataset:
@@ -32,7 +32,7 @@ def bn_gfn1() -> FrameDataset:
         >>> bn_gfn1()[0].labels.stress.shape
         (3, 3)
     """
-    return _load(
+    return load_shipped(
         "bn_gfn1",
         "Cubic boron nitride, 32 atoms, periodic, GFN1-xTB at the Gamma point, Langevin dynamics at 300, 600 and "
         "1000 K in strained cells",
@@ -40,7 +40,17 @@ def bn_gfn1() -> FrameDataset:
     )
 
 
-def _load(name: str, description: str, n_train: int) -> FrameDataset:
+def load_shipped(name: str, description: str, n_train: int) -> FrameDataset:
+    """A set from the package's own folder.
+
+    Args:
+        name: of the file, without its ending.
+        description: one line.
+        n_train: the first frames are the split "train", the others "test".
+
+    Raises:
+        DataError: the file is missing.
+    """
     path = FOLDER / f"{name}.npz"
     if not path.exists():
         raise DataError(f"{path.name} is missing from the installed package. Install jorbit again.")
