@@ -27,9 +27,10 @@ def plan_of(config: "TrainConfig", report: Any) -> "DryRun":
     from jorbit.core.errors import ConfigError
     from jorbit.train.dry_run import dry_run
     from jorbit.train.gradient_config import GradientConfig
+    from jorbit.train.orbit_config import attach_orbits
     from jorbit.train.run import read_split, starting_point, trains_by_gradient
 
-    split = read_split(config.data)
+    split, _ = attach_orbits(config.orbits, read_split(config.data))
     potential, initial = starting_point(config, split)
     if not trains_by_gradient(config, potential):
         raise ConfigError("--dry-run is for networks; this potential is linear and fitted in closed form.")

@@ -1,10 +1,14 @@
-"""Fitting: closed-form solves, reference energies, splits, metrics, configuration."""
+"""Fitting: closed-form solves, training by gradients, reference energies, splits, metrics, configuration."""
 
 from jorbit.train.config import TrainConfig, json_schema, load_config
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import FitResult, default_potential, fit
+from jorbit.train.gradient import GradientResult, train_by_gradient
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.gradient_report import GradientReport
 from jorbit.train.labelled import label_frames, orbit_table
 from jorbit.train.metrics import Metrics, evaluate
+from jorbit.train.objective import LossWeights
 from jorbit.train.orbit_weights import weigh_orbits
 from jorbit.train.report import FitPosterior, FitReport, PredictiveStd
 from jorbit.train.run import TrainResult, train
@@ -16,6 +20,10 @@ __all__ = [
     "FitReport",
     "FitResult",
     "FitWeights",
+    "GradientConfig",
+    "GradientReport",
+    "GradientResult",
+    "LossWeights",
     "Metrics",
     "PredictiveStd",
     "Split",
@@ -33,5 +41,6 @@ __all__ = [
     "random_split",
     "stratified_split",
     "train",
+    "train_by_gradient",
     "weigh_orbits",
 ]

@@ -1,0 +1,102 @@
+"""A network on a descriptor against plain numpy, and its constants against the statistics of the data."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jorbit import Potential
+from jorbit.core.errors import ConfigError
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.descriptors.ace import ACE
+from jorbit.models.readout import FLOOR, Readout
+from jorbit.testing.systems import SPECIES, rattled_silicon, triclinic_crystal, water
+from jorbit.testing.term_contract import perturbed
+
+DESCRIPTOR = ACE(n_species=3, cutoff=3.0, max_degree=(3, 2), l_max=1)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    with jax.enable_x64(True):
+        potential = Potential((Readout(descriptor=DESCRIPTOR, n_species=3),), species=SPECIES)
+        return potential.graph([water(), triclinic_crystal(), rattled_silicon()], dtype=np.float64)
+
+
+@pytest.fixture(scope="module")
+def features(graph):
+    with jax.enable_x64(True):
+        return np.asarray(jax.jit(lambda g: DESCRIPTOR(g))(graph))
+
+
+def start(term, graph):
+    upstream = AtomOutputs(energy=jnp.zeros(graph.n_atoms))
+    params = jax.jit(term.init)(jax.random.key(0), graph, upstream)
+    return perturbed(params), upstream
+
+
+@pytest.mark.parametrize("per_species", [True, False])
+@pytest.mark.parametrize("linear", [True, False])
+def test_energies_are_those_of_the_equations(graph, features, per_species, linear, x64):
+    term = Readout(
+        descriptor=DESCRIPTOR, n_species=3, hidden=(5, 4), activation="tanh", per_species=per_species, linear=linear
+    )
+    params, upstream = start(term, graph)
+    energies = np.asarray(jax.jit(term.apply)(params, graph, upstream).energy)
+    p, c = params["params"], params["constants"]
+    for i in np.flatnonzero(graph.atom_mask):
+        z = int(graph.species[i])
+        x = (features[i] - c["shift"][z]) / c["scale"][z]
+        wanted = x @ p["linear"][z] if linear else 0.0
+        for name in ("hidden_0", "hidden_1", "output"):
+            kernel = p[f"{name}_kernel"][z] if per_species else p[f"{name}_kernel"]
+            x = x @ kernel + p[f"{name}_bias"][z]
+            x = np.tanh(x) if name != "output" else x
+        assert energies[i] == pytest.approx(c["energy_scale"] * (wanted + x[0]), rel=1e-10)
+    assert not energies[~np.asarray(graph.atom_mask)].any()
+
+
+def labels_for(graph, rng):
+    n, k = graph.n_atoms, graph.n_structures
+    return BatchLabels(
+        energy=jnp.asarray(rng.normal(size=k)),
+        forces=jnp.asarray(rng.normal(size=(n, 3))),
+        stress=jnp.zeros((k, 3, 3)),
+        energy_weight=jnp.asarray(graph.structure_mask, jnp.float64),
+        forces_weight=jnp.asarray(graph.atom_mask, jnp.float64),
+        stress_weight=jnp.zeros(k),
+    )
+
+
+def test_constants_are_mean_and_spread_of_the_training_atoms(graph, features, x64):
+    term = Readout(descriptor=DESCRIPTOR, n_species=3)
+    params, _ = start(term, graph)
+    labels = labels_for(graph, np.random.default_rng(0))
+    calibrated = term.calibrate(params, [(graph, labels)])
+    shift, scale = (np.asarray(calibrated["constants"][k]) for k in ("shift", "scale"))
+    real, species = np.asarray(graph.atom_mask), np.asarray(graph.species)
+    overall = features[real].std(axis=0)
+    for z in range(3):
+        rows = features[real & (species == z)]
+        np.testing.assert_allclose(shift[z], rows.mean(axis=0), atol=1e-12)
+        wanted = np.where(overall > 1e-12, np.maximum(rows.std(axis=0), FLOOR * overall), 1.0)
+        np.testing.assert_allclose(scale[z], wanted, rtol=1e-8)
+    rms = np.sqrt(np.mean(np.asarray(labels.forces)[real] ** 2))
+    assert float(calibrated["constants"]["energy_scale"]) == pytest.approx(rms)
+    for name, value in params["params"].items():
+        assert np.array_equal(value, calibrated["params"][name])
+    # in two batches the same as in one, and energies per atom where there are no forces
+    twice = term.calibrate(params, [(graph, labels), (graph, labels)])
+    np.testing.assert_allclose(twice["constants"]["scale"], scale, rtol=1e-8)
+    no_forces = dataclasses.replace(labels, forces_weight=jnp.zeros(graph.n_atoms))
+    n_atoms = np.bincount(np.asarray(graph.owner)[real], minlength=graph.n_structures)
+    per_atom = (np.asarray(labels.energy) / np.maximum(n_atoms, 1))[np.asarray(graph.structure_mask)]
+    scale = float(term.calibrate(params, [(graph, no_forces)])["constants"]["energy_scale"])
+    assert scale == pytest.approx(np.sqrt(np.mean(per_atom**2)))
+
+
+def test_an_unknown_activation_is_refused(graph, x64):
+    with pytest.raises(ConfigError, match="silu"):
+        start(Readout(descriptor=DESCRIPTOR, n_species=3, activation="relu"), graph)
