@@ -1,5 +1,6 @@
 """Contract checks and small named systems, public so that extensions test themselves with what jorbit uses."""
 
+from jorbit.testing.degenerate import DegeneratePair, degenerate_pairs, equidistant_environment, several_preimages
 from jorbit.testing.descriptor_contract import DESCRIPTOR_CHECKS, DescriptorCase, check_descriptor, descriptor_case
 from jorbit.testing.finite_difference import (
     finite_difference,
@@ -15,14 +16,18 @@ __all__ = [
     "LOSS_CHECKS",
     "TERM_CHECKS",
     "ContractError",
+    "DegeneratePair",
     "DescriptorCase",
     "TermCase",
     "check_descriptor",
     "check_loss",
     "check_term",
+    "degenerate_pairs",
     "descriptor_case",
+    "equidistant_environment",
     "finite_difference",
     "finite_difference_forces",
     "finite_difference_virial",
+    "several_preimages",
     "term_case",
 ]
