@@ -54,6 +54,7 @@ VERIFIED = {
 def keep(rows: dict[str, dict], row: dict) -> None:
     """Add a row to those of earlier runs and write them all; a cost measured before stays with its row."""
     key = row["key"] = f"{row['element']} | {row['tool']}"
+    rows.update(load_rows(RESULT, "key"))  # another process may have added some
     rows[key] = rows.get(key, {}) | row | {"environment": environment()}
     write(RESULT, WHAT, sorted(rows.values(), key=lambda r: r["key"]))
     shown = {k: v for k, v in row.items() if k.endswith(("angstrom", "atom"))}
@@ -118,19 +119,22 @@ def run_network(element: str, basis: tuple[int, int, int], sets: list[str], opti
         potential = Potential((ReferenceEnergy(n_species=1), network), species)
         config = GradientConfig(
             epochs=options.epochs,
+            max_minutes=options.max_minutes,
             batch_size=options.batch_size,
             loss=LossWeights(energy=1000.0, stress=0.0),
             learning_rate=options.learning_rate,
             seed=options.seed,
         )
         start = time.process_time()
-        params, report = train_by_gradient(potential, fitted, held, config)
+        initial = None if options.cold else linear_start(element, basis, choices[0], potential, fitted, options)
+        params, report = train_by_gradient(potential, fitted, held, config, initial=initial)
         seconds = time.process_time() - start
         e = evaluate(potential, params, test)
         row = {"element": element, "tool": f"network, {name}, K{basis[0]} l{basis[1]} nu{basis[2]}, {hidden}"}
         row |= {"readout": "network", "set": name, "basis": basis, "hidden": hidden, "n_features": len(features)}
         row |= {"features": list(features), "n_parameters": report.n_parameters, "best_epoch": report.best_epoch}
-        row |= {"epochs": options.epochs, "learning_rate": options.learning_rate, "batch_size": options.batch_size}
+        row |= {"epochs": len(report.history), "learning_rate": options.learning_rate, "batch_size": options.batch_size}
+        row |= {"start": "random" if options.cold else "the linear readout"}
         row |= {"seed": options.seed, "dtype": "float32", "fit_cpu_s": seconds}
         row |= {
             "energy_mae_mev_per_atom": 1e3 * e.energy_mae_per_atom,
@@ -139,6 +143,43 @@ def run_network(element: str, basis: tuple[int, int, int], sets: list[str], opti
             "force_rmse_mev_per_angstrom": 1e3 * e.force_rmse,
         }
         keep(rows, row)
+
+
+def linear_start(element: str, basis: tuple[int, int, int], features: np.ndarray, potential, frames, options):  # type: ignore[no-untyped-def]
+    """Parameters of the network that predict what the linear readout of the same features does.
+
+    Correlated features make gradients slow to find even the best linear function; one solve finds it at once.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from jorbit.graphs.batching import build_graph, capacity_for
+
+    chosen = tuple(int(k) for k in features)
+    system = gather_system(element, *basis, options.cache, chosen)
+    scale = model(element, *basis, features=chosen).prior_scale()
+    c, _ = solve(system, scale, np.arange(len(chosen)))
+    term = next(t for t in potential.terms if hasattr(t, "descriptor"))
+    some = [f.structure for f in frames[::4]]
+    capacity = capacity_for(some, potential.cutoffs)
+    compute = jax.jit(lambda graph: term.descriptor(graph))
+    rows = []
+    for structure in some:
+        graph = build_graph(structure, potential.species, potential.cutoffs, capacity=capacity, dtype=jnp.float32)
+        rows.append(np.asarray(compute(graph), dtype=np.float64)[: structure.n_atoms])
+    mean, spread = np.concatenate(rows).mean(axis=0), np.concatenate(rows).std(axis=0)
+    spread = np.maximum(spread, 1e-6 * spread.max())
+    unit = float(np.sqrt(np.mean(np.concatenate([f.labels.forces.ravel() for f in frames]) ** 2)))
+    params = jax.tree.map(np.asarray, potential.init(jax.random.key(options.seed), graph))
+    readout = params["readout"]
+    constants = {"shift": mean[None], "scale": spread[None], "energy_scale": np.array(unit)}
+    weights = readout["params"] | {
+        "linear": (c[:-1] * spread / unit)[None],
+        "output_kernel": 0.1 * readout["params"]["output_kernel"],
+    }
+    # The features are centred: what the linear function is at their mean belongs to the reference energy.
+    reference = {"energies": np.array([c[-1] + c[:-1] @ mean])}
+    return {"reference_energy": reference, "readout": {"constants": constants, "params": weights}}
 
 
 def export(element: str, folder: pathlib.Path) -> None:
@@ -233,8 +274,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["complete", *PRUNED, "pruned, flexible", *RIVALS])
     parser.add_argument("--hidden", nargs="+", type=int, default=[32, 32])
     parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--max-minutes", type=float, help="of training, per network")
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--learning-rate", type=float, default=0.003)
+    parser.add_argument("--cold", action="store_true", help="networks start at random, not at the linear readout")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tools", nargs="+", choices=[*SNAP, *PACE, *GAP], help="peers (all)")
     parser.add_argument("--peer-python", default=sys.executable)

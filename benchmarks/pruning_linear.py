@@ -1,6 +1,7 @@
 """Linear readouts of every subset of one candidate set, from normal equations that are gathered once per element."""
 
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -64,9 +65,17 @@ def model(element: str, n_radial: int, l_max: int, order: int, features: tuple[i
     )
 
 
-def gather_system(element: str, n_radial: int, l_max: int, order: int, cache: pathlib.Path) -> System:
-    """Normal equations of all candidates; kept in `cache` between runs."""
-    path = cache / f"{element}_{n_radial}_{l_max}_{order}.npz"
+def gather_system(
+    element: str,
+    n_radial: int,
+    l_max: int,
+    order: int,
+    cache: pathlib.Path,
+    features: tuple[int, ...] | None = None,
+) -> System:
+    """Normal equations of all candidates, or of some; kept in `cache` between runs."""
+    some = "" if features is None else "_" + hashlib.sha256(repr(features).encode()).hexdigest()[:12]
+    path = cache / f"{element}_{n_radial}_{l_max}_{order}{some}.npz"
     if path.exists():
         with np.load(path) as stored:
             return System(**{f.name: stored[f.name] for f in dataclasses.fields(System)})
@@ -79,7 +88,7 @@ def gather_system(element: str, n_radial: int, l_max: int, order: int, cache: pa
     from jorbit.train.statistics import References
 
     fitted, held, test = frames_of(element)
-    term = model(element, n_radial, l_max, order)
+    term = model(element, n_radial, l_max, order, features)
     species = SpeciesTable.from_structures([fitted[0].structure])
     potential = Potential((ReferenceEnergy(n_species=1), term), species)
     problem = LinearProblem(potential, References(np.zeros(1), np.eye(1), frozenset()), {})

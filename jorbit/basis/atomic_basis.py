@@ -80,11 +80,16 @@ class AtomicBasis:
     ) -> list[Float[Array, "_ _ atoms"]]:
         """A_l [2l + 1, rows, atoms] for l = 0 .. l_max, with the rows that `space` uses.
 
-        One matrix product per atom, [channels * n, slots] @ [slots, lm]; no scatter.
+        One matrix product per atom, [columns, slots] @ [slots, lm], over the radial functions and channels that any
+        degree uses; no scatter. A product per degree would leave out the corners that only some degrees use, and takes
+        longer.
         """
         radial, angular = self.pair_functions(vectors, species_i[:, None], species_j)
         weights = self.channels(species_j, mask, vectors.dtype)
         weighted = (radial[..., :, None] * weights[..., None, :]).reshape(*mask.shape, -1)
+        columns = used_columns(space, self.n_channels)
+        if len(columns) < weighted.shape[-1]:
+            weighted = weighted[..., columns]
         density = jnp.einsum("asc,asl->lca", weighted, angular)
         return split_degrees(density, space, self.n_channels)
 
@@ -97,20 +102,27 @@ class AtomicBasis:
         space: ProductSpace,
     ) -> list[Float[Array, "_ _ _"]]:
         """dA_l / d vectors of ONE atom, directions = slots * 3 (a slot moves only its own term of the sum)."""
+        columns = used_columns(space, self.n_channels)
 
         def term(vector: Array, species: Array, present: Array) -> Array:
             radial, angular = self.pair_functions(vector, species_i, species)
             weights = self.channels(species, present, vectors.dtype)
-            return angular[:, None] * (radial[:, None] * weights[None, :]).reshape(1, -1)
+            return angular[:, None] * (radial[:, None] * weights[None, :]).reshape(1, -1)[:, columns]
 
         jacobian = jax.vmap(jax.jacfwd(term))(vectors, species_j, mask)  # [slots, lm, channels, 3]
         jacobian = jnp.moveaxis(jacobian, 0, 2)
         return split_degrees(jacobian.reshape(*jacobian.shape[:2], -1), space, self.n_channels)
 
 
-def split_degrees(density: Float[Array, "lm channels k"], space: ProductSpace, n_channels: int) -> list[Array]:
-    """Cut [lm, n * channels, ...] into one array per degree, keeping the rows a product space uses."""
+def used_columns(space: ProductSpace, n_channels: int) -> Int[np.ndarray, " columns"]:
+    """Which of the n * channels products of radial function and channel any degree uses, ascending."""
+    return np.unique(np.concatenate([rows[:, 0] * n_channels + rows[:, 1] for rows in space.rows]))
+
+
+def split_degrees(density: Float[Array, "lm columns k"], space: ProductSpace, n_channels: int) -> list[Array]:
+    """Cut densities of the used columns into one array per degree, keeping the rows a product space uses."""
+    columns = used_columns(space, n_channels)
     return [
-        density[l * l : (l + 1) ** 2][:, np.asarray(rows[:, 0] * n_channels + rows[:, 1])]
+        density[l * l : (l + 1) ** 2][:, np.searchsorted(columns, rows[:, 0] * n_channels + rows[:, 1])]
         for l, rows in enumerate(space.rows)
     ]

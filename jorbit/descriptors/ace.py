@@ -35,8 +35,8 @@ class ACE:
         n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
         channel_of: channel of each neighbour species, 0, 1, ...; None = one of its own for each. With orbits as species
             and elements as channels, atoms see elements around them; max_factors then counts channels.
-        features: only these of all invariants (ascending indices); products and densities that none of them needs are
-            not computed. None = all. `jorbit.descriptors.pruned` chooses them.
+        features: only these of all invariants (ascending indices); products, radial functions and channels that none of
+            them needs are not computed. None = all. `jorbit.descriptors.pruned` chooses them.
 
     Example:
         >>> full = ACE(n_species=1, cutoff=5.0, max_degree=(3, 2))
