@@ -10,8 +10,10 @@ import pytest
 from jorbit import Potential
 from jorbit.core.errors import ConfigError
 from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.descriptors import DESCRIPTORS
 from jorbit.descriptors.ace import ACE
 from jorbit.models.readout import FLOOR, Readout
+from jorbit.potential.artefact import load, save
 from jorbit.testing.systems import SPECIES, rattled_silicon, triclinic_crystal, water
 from jorbit.testing.term_contract import perturbed
 
@@ -100,3 +102,14 @@ def test_constants_are_mean_and_spread_of_the_training_atoms(graph, features, x6
 def test_an_unknown_activation_is_refused(graph, x64):
     with pytest.raises(ConfigError, match="silu"):
         start(Readout(descriptor=DESCRIPTOR, n_species=3, activation="relu"), graph)
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_any_registered_descriptor_can_be_read_out_and_saved(name, tmp_path):
+    descriptor = DESCRIPTORS.load(name).tiny(3)
+    potential = Potential((Readout(descriptor=descriptor, n_species=3, hidden=(2,)),), species=SPECIES)
+    shift = np.zeros((3, descriptor.n_features))
+    params = {"readout": {"constants": {"shift": shift}}}
+    save(tmp_path / "r.safetensors", potential, params)
+    assert load(tmp_path / "r.safetensors")[0] == potential
+    assert potential.cutoffs == tuple(c for c in (descriptor.needs.cutoff,) if c is not None)

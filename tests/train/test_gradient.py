@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -158,3 +159,15 @@ def test_mistakes_in_the_call_are_explained(frames):
         train_by_gradient(TOY, iter([frames[0].structure]))  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="nothing but reference energies"):
         train_by_gradient(Potential((TOY.terms[0],), TOY.species), frames)
+
+
+def test_ctrl_c_keeps_the_best_so_far(frames):
+    def interrupt(stage, done, total):
+        if stage == "train" and done == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    result = train_by_gradient(PAIR_ONLY, frames[:16], frames[16:], SHORT, progress=interrupt)
+    assert result.report.interrupted and result.report.n_steps == 7 and result.report.best_epoch == 1
+    first = train_by_gradient(PAIR_ONLY, frames[:16], frames[16:], SHORT)  # a seed says everything: the same epoch
+    assert first.report.history[0]["validation"] == result.report.history[0]["validation"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
