@@ -32,7 +32,7 @@ RESULT = "pruning"
 WHAT = "mlearn sets, train and test as given: test errors and cost of complete and pruned ACE, linear and network"
 RIVALS = ("random", "low degree", "low cost", "QR", "leverage", "L1")
 PRUNED = {"pruned": "body", "pruned, degree first": "degree", "pruned, cost first": "cost"}
-STAGES = ("linear", "network", "peers", "cost", "plot")
+STAGES = ("selection", "linear", "network", "peers", "cost", "plot")
 LATTICES = {
     "Ni": ("fcc", 3.52, 6), "Cu": ("fcc", 3.63, 6), "Li": ("bcc", 3.44, 8), "Mo": ("bcc", 3.17, 8),
     "Si": ("diamond", 5.47, 5), "Ge": ("diamond", 5.76, 5),
@@ -182,6 +182,35 @@ def linear_start(element: str, basis: tuple[int, int, int], features: np.ndarray
     return {"reference_energy": reference, "readout": {"constants": constants, "params": weights}}
 
 
+def run_selection(rows: dict) -> None:
+    """Size and time of the selection itself, by both arithmetics and both kinds of variables."""
+    from jorbit.descriptors.ace import ACE
+    from jorbit.descriptors.pruned import select_features
+
+    for n_radial, l_max, order in ((1, 3, 4), (2, 3, 4), (4, 3, 4), (6, 3, 4), (8, 4, 3)):
+        ace = ACE(1, 5.0, (99,) * order, l_max=l_max, n_radial=n_radial, bond_lengths=2.5)
+        ace.n_features  # noqa: B018 (tables apart)
+        for name, options in (
+            ("moments, modulo a prime", {"exact": True}),
+            ("moments, float64", {}),
+            ("positions, float64", {"variables": "positions"}),
+        ):
+            if name.startswith("positions") and ace.n_features > 4000:
+                continue
+            start, start_cpu = time.perf_counter(), time.process_time()
+            chosen = select_features(ace, **options)
+            row = {"element": "any", "tool": f"selection, K{n_radial} l{l_max} nu{order}, {name}", "set": "selection"}
+            row |= {"readout": "none", "n_candidates": chosen.n_candidates, "n_features": len(chosen.features)}
+            row |= {"rank": chosen.rank, "degrees_of_freedom": chosen.degrees_of_freedom, "points": 3}
+            orders = ace.space.order[list(chosen.features)]
+            row |= {"kept_by_order": [int((orders == nu).sum()) for nu in (1, 2, 3, 4)]}
+            row |= {"unanimous": chosen.unanimous, "smallest_kept": chosen.smallest_kept}
+            row |= {"largest_dropped": chosen.largest_dropped, "dtype": name.rpartition(", ")[2]}
+            row |= {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - start_cpu}
+            keep(rows, row)
+            print(row["tool"], row["n_candidates"], row["kept_by_order"], f"{row['wall_s']:.1f} s", flush=True)
+
+
 def export(element: str, folder: pathlib.Path) -> None:
     """The frames and the cell of the timings, as extended XYZ for the peers."""
     from ase import Atoms
@@ -286,7 +315,9 @@ def main() -> None:
     options = parser.parse_args()
     basis = tuple(int(k) for k in options.basis.split(","))
     rows = load_rows(RESULT, "key")
-    for stage in [s for s in STAGES if s in options.stages and s != "plot"]:
+    if "selection" in options.stages:
+        run_selection(rows)
+    for stage in [s for s in STAGES if s in options.stages and s not in ("selection", "plot")]:
         for element in options.elements:
             if stage == "linear":
                 run_linear(element, basis, options.sets, options.cache, rows)
