@@ -1,12 +1,9 @@
 """What can be chosen about the search for orbits."""
 
 import dataclasses
-from typing import Literal, get_args
-
 from jorbit.core.errors import ConfigError
 
-Mode = Literal["auto", "bond", "distance", "species", "identity"]
-MODES: tuple[str, ...] = get_args(Mode)
+MODES = ("auto", "bond", "distance", "species", "identity")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class OrbitOptions:
         max_branches: dead ends the exact search may meet before it gives up.
     """
 
-    mode: Mode = "auto"
+    mode: str = "auto"
     level: int | None = None
     exact: bool = True
     gap: float = 0.10

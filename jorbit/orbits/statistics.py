@@ -70,7 +70,7 @@ def pair_distances(
     """
     fractional = positions @ jnp.linalg.inv(vectors)
     steps = fractional[:, None, :, :] - fractional[:, :, None, :]
-    steps = steps - jnp.round(steps) * periodic.astype(steps.dtype)
+    steps = steps - jnp.round(steps) * periodic.astype(steps.dtype)[None, None, None, :]
     x = [sum(steps[..., k] * vectors[k, a] for k in range(3)) for a in range(3)]
     rounded = x[0] ** 2 + x[1] ** 2 + x[2] ** 2
     shortest = rounded
