@@ -50,6 +50,13 @@ def has_checkpoints(folder: Path) -> bool:
     return bool(_names(folder))
 
 
+def forget_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps: the run went back to `step` and will not come by them again."""
+    for path in _names(folder):
+        if int(path.stem.split("-")[1]) > step:
+            path.unlink(missing_ok=True)
+
+
 def save_checkpoint(folder: Path, step: int, tree: Any, memory: Mapping[str, Any]) -> Path:
     """Write a checkpoint and delete all but the newest ones.
 

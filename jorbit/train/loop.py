@@ -15,7 +15,7 @@ from jorbit.core.errors import ConfigError, DataError, TrainingError
 from jorbit.core.structure import Frame
 from jorbit.datasets.extxyz import write_extxyz
 from jorbit.potential.potential import Potential
-from jorbit.train.checkpoint import load_checkpoint, save_checkpoint
+from jorbit.train.checkpoint import forget_after, load_checkpoint, save_checkpoint
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import Memory, RunLog
 from jorbit.train.loader import Batch, FrameStore, Prefetch
@@ -95,6 +95,7 @@ class Loop:
         self.state, self.best = found.tree["state"], found.tree["best"]
         self.anchor = (found.tree["anchor"], Memory.from_json(found.memory["anchor"]))
         self.memory = Memory.from_json(found.memory["memory"])
+        self.early = self._is_patience_over(self.memory)
         self.notes += found.notes
         step = int(self.state.step)
         self.log = RunLog(self.folder, step)
@@ -117,8 +118,9 @@ class Loop:
         order = problem.train.order(config.seed, self.epoch)
         first = step - self.epoch * len(order)
         flying: list[TrainState] = []
+        batches = Prefetch(problem.train, order[first:])
         try:
-            with Prefetch(problem.train, order[first:]) as batches:
+            with batches:
                 for _, graph, labels in batches:
                     rate = jnp.asarray(self.memory.scale * self.schedule(step), config.float_type)
                     flying.append(self._step(graph, labels, rate))
@@ -137,8 +139,8 @@ class Loop:
                     if self.interrupted and not at_end:
                         return False
                     self._checkpoint()
-                self.seconds["wait"] += batches.waited
         finally:
+            self.seconds["wait"] += batches.waited
             self.seconds["train"] += time.perf_counter() - started
         return True
 
@@ -193,8 +195,6 @@ class Loop:
         if judged < memory.best_loss:
             self.best = current
             changes |= {"best_loss": judged, "best_epoch": self.epoch + 1}
-        elif config.patience is not None and self.epoch + 1 - memory.best_epoch >= config.patience:
-            self.early = True
         if config.schedule == "plateau":
             old = (memory.scale, memory.plateau_best, memory.plateau_waited)
             scale, best, waited = plateau(
@@ -203,9 +203,14 @@ class Loop:
             changes |= {"scale": scale, "plateau_best": best, "plateau_waited": waited}
         entry["seconds"] = memory.seconds + time.perf_counter() - self.started
         self.memory = dataclasses.replace(memory, epochs=(*memory.epochs, entry), **changes)
+        self.early = self._is_patience_over(self.memory)
         self.state = self.state.replace(epoch_loss=jnp.zeros_like(self.state.epoch_loss))  # type: ignore[attr-defined]
         self.anchor = (self.state, self.memory)
         self.log.write("epoch", **entry)
+
+    def _is_patience_over(self, memory: Memory) -> bool:
+        patience = self.problem.config.patience
+        return patience is not None and len(memory.epochs) - memory.best_epoch >= patience
 
     def _validate(self, params: Any) -> dict[str, float]:
         problem = self.problem
@@ -248,6 +253,9 @@ class Loop:
                 remembered, scale=scale, rollbacks=self.memory.rollbacks + 1, notes=notes, seconds=self.memory.seconds
             )
             self.log.write("rollback", step=int(self.state.step), scale=scale)
+            if self.folder is not None:
+                forget_after(self.folder, int(self.state.step))
+            self._checkpoint(always=True)
             return
         raise TrainingError(
             f"{message} Look at these frames and their units; lower learning_rate (now {config.learning_rate:g}) or "

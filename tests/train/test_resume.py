@@ -111,6 +111,24 @@ def test_other_runs_are_not_mixed(tmp_path):
         resumable.run(tmp_path, resume=True, learning_rate=0.1)
 
 
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    options = {"learning_rate": 5.0, "warmup": 0.0, "patience": 2}
+    result = resumable.run(tmp_path, **options)
+    assert result.report.early and result.report.n_steps < 120
+    again = resumable.run(tmp_path, resume=True, **options)
+    assert again.report.early and again.report.n_steps == result.report.n_steps
+    assert bits(again.params) == bits(result.params)
+
+
+def test_a_rollback_leaves_no_checkpoint_from_the_time_before_it(tmp_path):
+    tree = {"a": np.ones(2, np.float32)}
+    for step in (10, 20):
+        checkpoint.save_checkpoint(tmp_path, step, tree, {"step": step})
+    checkpoint.forget_after(tmp_path, 15)
+    checkpoint.save_checkpoint(tmp_path, 15, tree, {"step": 15})
+    assert checkpoint.load_checkpoint(tmp_path, tree).memory == {"step": 15}
+
+
 def test_a_run_with_nothing_to_resume_says_so(tmp_path):
     result = resumable.run(tmp_path, resume=True, max_minutes=0.0)
     assert "no checkpoint" in result.report.notes[0]
