@@ -12,6 +12,7 @@ from scipy.linalg import blas, lapack
 
 from jorbit.core.errors import DataError
 from jorbit.train.factor import Factor, SingularSystemError
+from jorbit.train.large_matrices import add_gram, cholesky
 
 _BLOCK_BYTES = 2**28  # rows are gathered into blocks of at most this size: large enough for BLAS-3 to run at speed
 _MAX_BLOCK_ROWS = 4096
@@ -256,8 +257,7 @@ class NormalEquations(Accumulator):
             return
         if not np.array_equal(self.columns, np.arange(self.n_parameters)):
             block = np.take(block, self.columns, axis=1)
-        # A C-ordered block is its own transpose in Fortran order: dsyrk reads it in place and adds into the matrix.
-        self._gram = blas.dsyrk(1.0, block.T, beta=1.0, c=self._gram, trans=0, lower=1, overwrite_c=1)
+        add_gram(self._gram, block)
         self._moment += targets @ block
         self._targets_squared += float(targets @ targets)
 
@@ -301,9 +301,9 @@ class NormalEquations(Accumulator):
         diagonal += ridge * prior_scale[self.columns] ** 2
         triangle, coefficients = self._work, np.zeros(self.n_parameters)
         if len(self.columns):
-            triangle, info = lapack.dpotrf(self._work, lower=1, clean=0, overwrite_a=1)
-            if info:
-                raise SingularSystemError(self._singular(ridge, int(self.columns[info - 1])))
+            failed = cholesky(self._work)
+            if failed is not None:
+                raise SingularSystemError(self._singular(ridge, int(self.columns[failed])))
             coefficients[self.columns] = lapack.dpotrs(triangle, self._moment, lower=1)[0]
         penalty = ridge * float(np.sum((prior_scale * coefficients) ** 2))
         return Factor(
