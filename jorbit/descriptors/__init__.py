@@ -15,6 +15,11 @@ DESCRIPTORS = Registry(
     {
         "ace": "jorbit.descriptors.ace:ACE",
         "cartesian": "jorbit.descriptors.cartesian:Cartesian",
+        "acsf": "jorbit.descriptors.acsf:ACSF",
+        "aev": "jorbit.descriptors.aev:AEV",
+        "bessel": "jorbit.descriptors.bessel:Bessel",
+        "coulomb_matrix": "jorbit.descriptors.coulomb_matrix:CoulombMatrix",
+        "soap": "jorbit.descriptors.soap:SOAP",
         "pruned": "jorbit.descriptors.pruned:Pruned",
     },
 )

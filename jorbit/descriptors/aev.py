@@ -1,0 +1,175 @@
+"""Atomic environment vectors of ANI: symmetry functions with shifted Gaussians and shifted angles."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.basis.cutoff import cosine_cutoff
+from jorbit.basis.symmetry_functions import (
+    angles,
+    different_slots,
+    radial_sums,
+    real_power,
+    share_gradients,
+    species_weights,
+    triple_shares,
+    triple_sums,
+)
+from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph, Neighbors, pair_vectors
+from jorbit.core.ops import gather_neighbors, safe_norm
+from jorbit.core.protocols import Needs
+
+BLOCK = 16  # atoms whose pairs of neighbours fit in a core's cache
+
+
+@dataclasses.dataclass(frozen=True)
+class AEV:
+    """Radial functions for each species, angular functions for each unordered pair of species of the neighbours.
+
+    With f_c(r) = (1 + cos(pi r / cutoff)) / 2, t = arccos(0.95 cos(angle at i)), and each pair {j, k} counted once:
+
+    * radial: sum_j exp(-radial_eta (r_ij - r_s)^2) f_c(r_ij) / 4;
+    * angular: 2 sum_jk ((1 + cos(t - t_s)) / 2)^zeta exp(-angular_eta ((r_ij + r_ik) / 2 - r_s)^2) f_c(r_ij) f_c(r_ik).
+
+    The factors 1 / 4 and 0.95 are those of the ANI codes (0.95 keeps arccos smooth). The shifts r_s start at `start`
+    and end before the cutoff, evenly; the angles t_s are the midpoints of equal parts of [0, pi]. Defaults are
+    ANI-1x's; `ani2x` gives those of ANI-2x.
+
+    The angular functions have a shorter cutoff. They read a neighbourhood of their own where the graph holds one of
+    exactly that cutoff, and otherwise mask the longer list: the same numbers, but more empty pairs.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: of the radial functions, Å.
+        angular_cutoff: Å.
+        radial_eta, angular_eta: 1/Å^2.
+        zeta: sharpness in the angle.
+        start: first shift, Å.
+        n_radial, n_angular_shifts, n_angles: numbers of shifts and angles.
+
+    Example:
+        >>> AEV(n_species=4).n_features, AEV.ani2x(n_species=7).n_features
+        (384, 1008)
+
+    References:
+        Smith, Isayev and Roitberg, Chem. Sci. 8, 3192 (2017); Devereux et al., J. Chem. Theory Comput. 16, 4192 (2020).
+    """
+
+    n_species: int
+    cutoff: float = 5.2
+    angular_cutoff: float = 3.5
+    radial_eta: float = 16.0
+    angular_eta: float = 8.0
+    zeta: float = 32.0
+    start: float = 0.9
+    n_radial: int = 16
+    n_angular_shifts: int = 4
+    n_angles: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.angular_cutoff <= self.cutoff or not self.start < self.angular_cutoff or self.zeta < 1:
+            raise ConfigError(
+                "Wanted start < angular_cutoff <= cutoff (Å) and zeta >= 1, got "
+                f"{self.start}, {self.angular_cutoff}, {self.cutoff} and {self.zeta}."
+            )
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "AEV":
+        return cls(
+            n_species=n_species,
+            cutoff=3.0,
+            angular_cutoff=2.8,
+            radial_eta=1.0,
+            angular_eta=1.0,
+            zeta=2.5,
+            start=0.5,
+            n_radial=2,
+            n_angular_shifts=2,
+            n_angles=2,
+        )
+
+    @classmethod
+    def ani2x(cls, n_species: int = 7) -> "AEV":
+        """The functions of ANI-2x (H, C, N, O, F, S, Cl)."""
+        return cls(
+            n_species=n_species,
+            cutoff=5.1,
+            radial_eta=19.7,
+            angular_eta=12.5,
+            zeta=14.1,
+            start=0.8,
+            n_angular_shifts=8,
+            n_angles=4,
+        )
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def n_features(self) -> int:
+        n_pairs = self.n_species * (self.n_species + 1) // 2
+        return self.n_species * self.n_radial + n_pairs * self.n_angular_shifts * self.n_angles
+
+    def __call__(self, graph: Graph) -> Float[Array, "atoms features"]:
+        """Features of each atom; zero on padding."""
+        return map_atom_blocks(self._values, self._inputs(graph), BLOCK)
+
+    def neighbor_gradients(
+        self, graph: Graph
+    ) -> tuple[Float[Array, "atoms features"], Float[Array, "atoms features slots 3"]]:
+        """Features, and their derivatives with respect to r_ij of every neighbour within `cutoff`, 1/Å.
+
+        The derivative with respect to the position of atom k is the sum over slots that hold k, and minus the sum over
+        all slots for the central atom itself.
+        """
+        longer = self._of(graph, graph.within(self.cutoff))
+        return map_atom_blocks(self._values_and_gradients, longer, BLOCK)
+
+    def _inputs(self, graph: Graph) -> tuple[Array, ...]:
+        longer = graph.within(self.cutoff)
+        near = [n for n in graph.neighborhoods if abs(n.cutoff - self.angular_cutoff) < 1e-9]
+        return *self._of(graph, longer), *self._of(graph, near[0] if near else longer)
+
+    def _of(self, graph: Graph, neighbors: Neighbors) -> tuple[Array, Array]:
+        vectors = pair_vectors(graph, neighbors)
+        species_j = gather_neighbors(graph.species, neighbors)
+        return vectors, species_weights(species_j, neighbors.mask, self.n_species, vectors.dtype)
+
+    def _radial(self, vectors: Array) -> Array:
+        r = safe_norm(vectors)
+        cut = 0.25 * cosine_cutoff(r, self.cutoff)
+        shifts = _shifts(self.start, self.cutoff, self.n_radial)
+        return jnp.stack([jnp.exp(-self.radial_eta * (r - shift) ** 2) * cut for shift in shifts], axis=-1)
+
+    def _angular(self, own: Array, others: Array, weights: Array) -> Array:
+        r_s, r_t, cosine = angles(own, others)
+        cut = cosine_cutoff(r_s, self.angular_cutoff) * cosine_cutoff(r_t, self.angular_cutoff)
+        cut = 2.0 * cut * different_slots(own.shape[1], own.dtype)
+        mean = 0.5 * (r_s + r_t)
+        shifts = _shifts(self.start, self.angular_cutoff, self.n_angular_shifts)
+        radial = jnp.stack([jnp.exp(-self.angular_eta * (mean - shift) ** 2) * cut for shift in shifts], axis=-1)
+        cosine = 0.95 * cosine
+        sine = jnp.sqrt(1.0 - jnp.minimum(cosine**2, 0.95))  # |cosine| <= 0.95: the minimum only guards rounding
+        centres = [math.pi * (k + 0.5) / self.n_angles for k in range(self.n_angles)]
+        angular = [real_power(0.5 * (1.0 + math.cos(c) * cosine + math.sin(c) * sine), self.zeta) for c in centres]
+        return triple_shares(radial, jnp.stack(angular, axis=-1), weights)
+
+    def _values(self, vectors: Array, weights: Array, near: Array, near_weights: Array) -> Array:
+        triples = triple_sums(self._angular(near, near, near_weights), near_weights)
+        return jnp.concatenate([radial_sums(self._radial(vectors), weights), triples], axis=1)
+
+    def _values_and_gradients(self, vectors: Array, weights: Array) -> tuple[Array, Array]:
+        def shares(own: Array, others: Array) -> tuple[Array, Array]:
+            return self._radial(own), self._angular(own, others, weights)
+
+        return self._values(vectors, weights, vectors, weights), share_gradients(shares, vectors, weights)
+
+
+def _shifts(start: float, end: float, n: int) -> list[float]:
+    return [start + (end - start) * k / n for k in range(n)]
