@@ -51,6 +51,7 @@ def test_known_coefficients_are_found_again(frames):
     assert report.compilations["train step"] == len(report.buckets)
 
 
+@pytest.mark.slow
 def test_a_network_on_ace_beats_the_mean_energy():
     """100 frames and a minute of one core: forces better than a fifth of their size, energies than a third."""
     ethanol = jorbit.read("ethanol_gfn2:train")[:160]
