@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jorbit.core.errors import DataError, OrbitError, StructureError
-from jorbit.core.species import SYMBOLS, SpeciesTable
+from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.neighbors import find_pairs
 from jorbit.orbits import OrbitResult, find_orbits
 from jorbit.orbits.covalent_radii import RADII
+from jorbit.orbits.fragments import formula
 
 BROKEN = 1.5  # a bond is broken when longer than this times the sum of its covalent radii
 FORMED = 1.1  # two atoms that are not bonded in the reference are when closer than this times the sum
@@ -48,7 +49,7 @@ class FoundOrbits:
         return cls(result, tuple(int(result.structure_orbits[k]) for k in first))
 
     def __repr__(self) -> str:
-        return f"FoundOrbits({_formula(self.result.numbers)}, {len(self.counts)} orbits)"
+        return f"FoundOrbits({formula(self.result.numbers)}, {len(self.counts)} orbits)"
 
     @property
     def labels(self) -> Int[np.ndarray, " atoms"]:
@@ -85,7 +86,7 @@ class FoundOrbits:
         except StructureError as error:
             raise OrbitError(
                 f"The structure does not fit the orbits of the model, which were found in "
-                f"{_formula(self.result.numbers)}: {error}"
+                f"{formula(self.result.numbers)}: {error}"
             ) from error
 
     def holds(self, structure: Structure) -> bool:
@@ -213,9 +214,3 @@ def _count(
     i: Int[np.ndarray, " pairs"], row: Int[np.ndarray, " pairs"], chosen: Bool[np.ndarray, " pairs"], n: int, width: int
 ) -> Int[np.ndarray, "atoms rows"]:
     return np.bincount(i[chosen] * width + row[chosen], minlength=n * width).reshape(n, width)
-
-
-def _formula(numbers: Int[np.ndarray, " atoms"]) -> str:
-    return "".join(
-        SYMBOLS[z] + (str(c) if c > 1 else "") for z, c in sorted(collections.Counter(numbers.tolist()).items())
-    )
