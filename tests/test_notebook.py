@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and lies in git without outputs."""
+"""The notebooks run from top to bottom, and lie in git without outputs."""
 
 from pathlib import Path
 
@@ -6,12 +6,21 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).parent.parent / "notebooks" / "01_quickstart.ipynb"
+FOLDER = Path(__file__).parent.parent / "notebooks"
 
 
-@pytest.fixture
-def notebook() -> nbformat.NotebookNode:
-    return nbformat.read(PATH, as_version=4)
+@pytest.fixture(params=sorted(path.name for path in FOLDER.glob("*.ipynb")))
+def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / request.param, as_version=4)
+
+
+def executed(name: str, folder: Path) -> tuple[str, int]:
+    """Run a notebook in a folder: everything it printed, and how many figures it drew."""
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
+    text = "".join(o.get("text", "") for o in outputs)
+    return text, sum("image/png" in o.get("data", {}) for o in outputs)
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -36,14 +45,25 @@ def test_every_step_is_explained(notebook):
     assert kinds[0] == "markdown" and kinds.count("markdown") >= kinds.count("code") - 1
 
 
-@pytest.mark.slow
 # jupyter_client and the event loop of asyncio warn about things of their own
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_notebook_runs(notebook, tmp_path):
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
-    client.execute()
-    text = "".join(o.get("text", "") for cell in code_cells(notebook) for o in cell.outputs)
-    images = [o for cell in code_cells(notebook) for o in cell.outputs if "image/png" in o.get("data", {})]
+def test_quickstart_runs(tmp_path):
+    text, n_images = executed("01_quickstart.ipynb", tmp_path)
     assert "force MAE" in text and " converged" in text and "not converged" not in text
-    assert len(images) == 2
+    assert n_images == 2
     assert (tmp_path / "model.safetensors").exists() and (tmp_path / "nve.extxyz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_optimal_invariants_runs_and_shows_what_it_says(tmp_path):
+    text, n_images = executed("02_optimal_invariants.ipynb", tmp_path)
+    assert n_images == 3
+    assert abs(float(text.split("energy difference: ")[1].split()[0])) > 1.0  # eV, between equal histograms
+    assert "hop13:2,3 separated: False" in text and "hop13:3,3 separated: True" in text
+    assert "rank 13 of 13" in text and "hop13 False\nfull20 False\nflex15 True" in text
+    several, one = (int(text.split(name)[1].split()[0]) for name in ("hop13: ", "hop14: "))
+    assert several > 1 and one == 1
+    complete, pruned = (text.split(name)[1].split("]")[0].split() for name in ("all invariants [", "\npruned ["))
+    assert all(float(a) < float(b) for a, b in zip(complete, pruned, strict=True))  # a linear readout loses

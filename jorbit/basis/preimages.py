@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jorbit.basis.invariant_sets import InvariantSet, flex15, generated
 
-SAME = 1e-7  # relative agreement of all invariants that makes two moments the same up to rotation and reflection
+SAME = 1e-5  # relative agreement of all invariants that makes two moments the same up to rotation and reflection
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

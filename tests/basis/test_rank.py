@@ -144,8 +144,8 @@ def test_two_tensors_that_thirteen_numbers_cannot_tell_apart(x64):
 
 @pytest.mark.slow
 def test_hop13_has_several_preimages_and_the_larger_sets_have_one():
-    several = find_preimages(hop13(), POINT, n_starts=200)
+    several = find_preimages(hop13(), POINT, n_starts=100)
     assert len(several.moments) >= 4 and not several.unique
     for bigger in (hop14(), flex15(), full20()):
-        found = find_preimages(bigger, POINT, n_starts=200)
-        assert found.unique and found.n_converged >= 5
+        found = find_preimages(bigger, POINT, n_starts=100)
+        assert found.unique and found.n_converged >= 3

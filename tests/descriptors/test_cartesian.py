@@ -103,11 +103,11 @@ def test_fixed_mixtures_resolve_all_channels(n_channels):
 
 
 def test_ranks_of_positions_are_those_of_the_moments():
-    """Two channels of 16 moments: 3 N - 3 directions while N is small, then 2 * 16 - 3; without mixture 2 * 13."""
-    mixed = Cartesian(n_species=1, n_radial=2, invariants="hop13", n_mixtures=1)
-    for n_neighbors, rank in ((4, environment_dof(4)), (12, 29)):
+    """Two channels of 9 moments: 3 N - 3 directions while N is small, then 2 * 9 - 3; without mixtures 2 * 6."""
+    mixed = Cartesian(n_species=1, n_radial=2, invariants="hop13:4,2", n_mixtures=1)
+    for n_neighbors, rank in ((4, environment_dof(4)), (8, degrees_of_freedom(range(3), 2))):
         assert position_rank(mixed, n_neighbors) == rank
-    assert position_rank(dataclasses.replace(mixed, n_mixtures=0), 12) == 26
+    assert position_rank(dataclasses.replace(mixed, n_mixtures=0), 8) == 12
 
 
 def test_reports_of_descriptors():

@@ -26,8 +26,8 @@ from jorbit.testing import degenerate_pairs, equidistant_environment, several_pr
 from jorbit.testing.degenerate import SETS
 
 PAIRS = degenerate_pairs()
-# Order: s, v.v, QQ, TT, QQQ, vQv, QTT, vQQv, vvvT, vTTv, QQTT, (QT)^2, TTTT. Expected numbers: computed with numpy, apart
-# from this package, for a study of optimal invariants.
+# Order: s, v.v, QQ, TT, QQQ, vQv, QTT, vQQv, vvvT, vTTv, QQTT, (QT)^2, TTTT. Expected numbers: computed with numpy,
+# apart from this package, for a study of optimal invariants.
 SQUARES = (
     (4, 2, 4.666667, 0.8, 2.222222, -0.666667, 0.293333, 0.222222, -0.4, 0.56, 1.315556, 1.28, 0.2336),
     (4, 2, 4.666667, 0.8, 2.222222, 3.333333, 0.133333, 5.555556, -0.4, 0.56, 1.102222, 0, 0.2336),
