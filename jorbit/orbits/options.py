@@ -1,6 +1,7 @@
 """What can be chosen about the search for orbits."""
 
 import dataclasses
+
 from jorbit.core.errors import ConfigError
 
 MODES = ("auto", "bond", "distance", "species", "identity")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jorbit.core.species import SYMBOLS
-from jorbit.orbits.lattice import displacements, make_lattice
+from jorbit.orbits.covalent_radii import bond_lengths
+from jorbit.orbits.lattice import displacements, make_lattice, neighbor_images
 from jorbit.orbits.result import OrbitResult
 
 SHELL = 1.15  # atoms up to this times the distance of the nearest are its neighbours, where there are no bonds
@@ -47,16 +48,23 @@ def surroundings(result: OrbitResult, atom: int) -> str:
     """Bonded orbits of an atom with their counts, such as "C1, 2 H1, O"; else its nearest neighbours and distance."""
     reference = result.reference
     bonded = np.flatnonzero(reference.bonds[atom])
+    if not reference.in_place[atom]:
+        return _counted([result.names[result.labels[k]] for k in bonded]) or "no bonds"
+    lattice = make_lattice(np.where(reference.pbc[:, None], reference.cell, np.eye(3)), reference.pbc)
+    steps = displacements(reference.positions - reference.positions[atom], lattice)
+    longest = bond_lengths(result.numbers, result.options.f_cov)[atom]
+    reach = float(longest.max()) if np.isfinite(lattice.shortest) else 0.0
+    images = neighbor_images(lattice, reach)  # in small cells several images of an atom are neighbours
+    distance = np.linalg.norm(steps[:, None] + images[None], axis=-1)
+    distance[distance < 1e-9] = np.inf
     if len(bonded):
-        return _counted([result.names[result.labels[k]] for k in bonded])
-    if result.n_atoms == 1 or not reference.in_place[atom]:
-        return "no bonds"
-    cell = np.where(reference.pbc[:, None], reference.cell, np.eye(3))
-    others = np.delete(np.arange(result.n_atoms), atom)
-    steps = displacements(reference.positions[others] - reference.positions[atom], make_lattice(cell, reference.pbc))
-    distance = np.linalg.norm(steps, axis=-1)
-    near = others[distance < SHELL * distance.min()]
-    return f"{_counted([result.names[result.labels[k]] for k in near])} at {distance.min():.2f} Å"
+        own = np.arange(result.n_atoms) == atom
+        near = (distance < longest[:, None]) & (reference.bonds[atom] | own)[:, None]
+        near[bonded, distance[bonded].argmin(axis=1)] = True
+        return _counted([result.names[result.labels[k]] for k in np.nonzero(near)[0]])
+    nearest = float(distance.min())
+    near = np.nonzero(distance < SHELL * nearest)[0]
+    return f"{_counted([result.names[result.labels[k]] for k in near])} at {nearest:.2f} Å"
 
 
 def _counted(names: Sequence[str]) -> str:

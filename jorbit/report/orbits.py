@@ -176,7 +176,7 @@ def draw_levels(result: OrbitResult, theme: Theme) -> Any:
         order = np.argsort(levels[-1], kind="stable")
         colors = np.array(
             [
-                [matplotlib.colors.to_rgb(orbit_color(int(_kept_color(levels, k, a)))) for a in order]
+                [matplotlib.colors.to_rgb(orbit_color(int(_kept_color(levels, k, int(a))))) for a in order]
                 for k in range(len(levels))
             ]
         )

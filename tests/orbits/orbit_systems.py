@@ -1,11 +1,13 @@
 """Molecules from SMILES with MMFF trajectories, rattled crystals, slabs and sheets; oracles made by other packages."""
 
 import dataclasses
+from typing import Any
 
 import ase
 import ase.build
 import numpy as np
 import spglib
+import spglib.error
 from ase.build import graphene
 from rdkit import Chem
 from rdkit.Chem import AllChem
@@ -14,6 +16,7 @@ from rdkit.Chem import rdForceFieldHelpers as force_fields
 from jorbit.core.structure import Structure
 
 # SMILES -> (atoms, orbits, order of the automorphism group of the bond graph): spec of the finder, section 1.4
+spglib.error.OLD_ERROR_HANDLING = False
 MOLECULES = {
     "ethanol": ("CCO", 9, 6, 12),
     "benzene": ("c1ccccc1", 12, 2, 12),
@@ -69,6 +72,13 @@ def bond_graph(smiles: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([a.GetAtomicNum() for a in molecule.GetAtoms()]), Chem.GetAdjacencyMatrix(molecule).astype(np.int32)
 
 
+def _acceleration(field: Any, r: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Å/fs^2. The energy comes first: RDKit's MMFF gradient reuses the distances of the last energy."""
+    flat = r.ravel().tolist()
+    field.CalcEnergy(flat)
+    return -np.array(field.CalcGrad(flat)).reshape(-1, 3) / masses * ACCELERATION
+
+
 def mmff_trajectory(
     molecule: Chem.Mol, n_frames: int, stride: int = 10, kelvin: float = 500.0, seed: int = 0
 ) -> list[Structure]:
@@ -81,7 +91,7 @@ def mmff_trajectory(
     r = np.array(molecule.GetConformer().GetPositions())
     v = thermal * rng.normal(size=r.shape)
     keep = np.exp(-1.0 / 50.0)
-    a = -np.array(field.CalcGrad(r.ravel().tolist())).reshape(-1, 3) / masses * ACCELERATION
+    a = _acceleration(field, r, masses)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
     frames = []
     for _ in range(n_frames):
@@ -90,7 +100,7 @@ def mmff_trajectory(
             r = r + 0.5 * v
             v = keep * v + np.sqrt(1 - keep**2) * thermal * rng.normal(size=r.shape)
             r = r + 0.5 * v
-            a = -np.array(field.CalcGrad(r.ravel().tolist())).reshape(-1, 3) / masses * ACCELERATION
+            a = _acceleration(field, r, masses)
             v = v + 0.5 * a
         frames.append(Structure(positions=r - r.mean(axis=0), numbers=numbers))
     return frames

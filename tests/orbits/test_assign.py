@@ -100,8 +100,8 @@ def test_what_does_not_match_is_refused(ethanol):
     with pytest.raises(StructureError, match="or a multiple of it"):
         crystal.assign(fewer)
     exchanged = frame.numbers.copy()
-    carbon = int(np.flatnonzero(exchanged == 6)[0])
-    exchanged[carbon], exchanged[np.flatnonzero(exchanged == 7)[0]] = 7, 6
+    carbon, nitrogen = (int(np.flatnonzero(frame.numbers == z)[0]) for z in (6, 7))
+    exchanged[carbon], exchanged[nitrogen] = 7, 6
     with pytest.raises(StructureError, match="another phase or defect"):
         crystal.assign(dataclasses.replace(frame, numbers=exchanged))
     with pytest.raises(StructureError, match="no multiple of the cell"):
