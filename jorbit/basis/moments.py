@@ -123,8 +123,8 @@ def stf_components(unit: Float[Array, "*batch 3"], l_max: int) -> Float[Array, "
         l_max: highest degree.
 
     Example:
-        >>> stf_components(jnp.array([0.0, 0.0, 1.0]), 2).round(4).tolist()
-        [1.0, 0.0, 0.0, 1.0, -0.3333..., 0.0, 0.0, -0.3333..., 0.0]
+        >>> (3 * stf_components(jnp.array([0.0, 0.0, 1.0]), 2)).round(4).tolist()
+        [3.0, 0.0, 0.0, 3.0, -1.0, 0.0, 0.0, -1.0, 0.0]
 
     References:
         Applequist, J. Phys. A 22, 4303 (1989) (traceless Cartesian tensors).
