@@ -83,12 +83,19 @@ class CoulombMatrix:
         members = jnp.minimum(start[:, None] + jnp.arange(self.n_atoms, dtype=jnp.int32)[None, :], graph.n_atoms - 1)
         present = jnp.arange(self.n_atoms, dtype=jnp.int32)[None, :] < count[:, None]
         values = jax.vmap(self._one)(graph.positions[members], graph.numbers[members], present, graph.cell)
-        return jnp.where((count <= self.n_atoms)[:, None], values, jnp.nan)
+        possible = count <= self.n_atoms
+        if self.periodic == "ewald":
+            n_vectors = jnp.sum(jnp.any(graph.cell != 0, axis=2), axis=1)
+            possible = possible & ((n_vectors == 0) | (n_vectors == 3))
+        return jnp.where(possible[:, None], values, jnp.nan)
 
     def matrix(
         self, positions: Float[Array, "n 3"], numbers: Int[Array, " n"], cell: Float[Array, "3 3"]
     ) -> Float[Array, "n n"]:
-        """M of one structure without padding: positions and cell in Å, zeros where there is no lattice vector."""
+        """M of one structure without padding: positions and cell in Å, zeros where there is no lattice vector.
+
+        With "ewald" and one or two lattice vectors it is the matrix without them.
+        """
         z = numbers.astype(positions.dtype)
         same = jnp.eye(len(z), dtype=bool)
         vectors = positions[None, :] - positions[:, None]
@@ -103,7 +110,7 @@ class CoulombMatrix:
         safe_cell = jnp.where(rows == 3, cell, jnp.eye(3, dtype=cell.dtype))
         others, own = ewald_potential(vectors, safe_cell, self.n_images)
         ewald = both * jnp.where(same, 0.5 * own, others)
-        return jnp.where(rows == 3, ewald, jnp.where(rows == 0, matrix, jnp.nan))
+        return jnp.where(rows == 3, ewald, matrix)
 
     def _one(
         self,

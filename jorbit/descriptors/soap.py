@@ -87,6 +87,7 @@ class SOAP:
                 "Wanted n_species >= 1, n_radial >= 1, l_max >= 0 and a positive sigma, got "
                 f"{self.n_species}, {self.n_radial}, {self.l_max} and {self.sigma}."
             )
+        Envelope(self.envelope, self.cutoff, self.width)  # checks them
         for name, width in (("species_mixing", self.n_species), ("radial_mixing", self.n_radial)):
             rows = getattr(self, name)
             if rows is not None and (len(rows) == 0 or any(len(row) != width for row in rows)):
