@@ -170,7 +170,9 @@ def generated(n_max: int, l_max: int) -> InvariantSet:
         51
     """
     if n_max > 6 or l_max > 6:
-        raise ConfigError(f"Graphs are generated for up to 6 tensors of l <= 6, asked for n_max={n_max}, l_max={l_max}.")
+        raise ConfigError(
+            f"Graphs are generated for up to 6 tensors of l <= 6, asked for n_max={n_max}, l_max={l_max}."
+        )
     return InvariantSet(f"generated:{n_max},{l_max}", enumerate_contractions(n_max, l_max))
 
 
