@@ -177,8 +177,8 @@ def tables() -> str:
     lines += ["|---|---|---:|---|---:|---:|---:|---:|"]
     for r in rows:
         lines.append(
-            f"| {r['system']} | {r['model']} | {r['n_rows_of_species_table']} | {r['max_degree']} | {r['n_functions']} | "
-            f"{r['n_parameters']} | {r['force_mae_mev_per_angstrom']:.1f} | {r['energy_mae_mev_per_atom']:.2f} |"
+            f"| {r['system']} | {r['model']} | {r['n_rows_of_species_table']} | {r['max_degree']} | "
+            f"{r['n_functions']} | {r['n_parameters']} | {r['force_mae_mev_per_angstrom']:.1f} | {r['energy_mae_mev_per_atom']:.2f} |"
         )
     lines += ["", f"## Force error by orbit, meV/Å, degrees {list(LADDER)}", ""]
     for system in dict.fromkeys(r["system"] for r in rows):
