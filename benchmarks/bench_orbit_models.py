@@ -176,10 +176,9 @@ def tables() -> str:
     lines += ["| system | model | labels | degrees | functions | parameters | force, meV/Å | energy, meV/atom |"]
     lines += ["|---|---|---:|---|---:|---:|---:|---:|"]
     for r in rows:
-        lines.append(
-            f"| {r['system']} | {r['model']} | {r['n_rows_of_species_table']} | {r['max_degree']} | "
-            f"{r['n_functions']} | {r['n_parameters']} | {r['force_mae_mev_per_angstrom']:.1f} | {r['energy_mae_mev_per_atom']:.2f} |"
-        )
+        size = f"{r['n_rows_of_species_table']} | {r['max_degree']} | {r['n_functions']} | {r['n_parameters']}"
+        errors = f"{r['force_mae_mev_per_angstrom']:.1f} | {r['energy_mae_mev_per_atom']:.2f}"
+        lines.append(f"| {r['system']} | {r['model']} | {size} | {errors} |")
     lines += ["", f"## Force error by orbit, meV/Å, degrees {list(LADDER)}", ""]
     for system in dict.fromkeys(r["system"] for r in rows):
         mine = {
