@@ -32,7 +32,8 @@ RESULT = "pruning"
 WHAT = "mlearn sets, train and test as given: test errors and cost of complete and pruned ACE, linear and network"
 RIVALS = ("random", "low degree", "low cost", "QR", "leverage", "L1")
 PRUNED = {"pruned": "body", "pruned, degree first": "degree", "pruned, cost first": "cost"}
-STAGES = ("selection", "linear", "network", "peers", "cost", "plot")
+STAGES = ("selection", "linear", "quadratic", "network", "peers", "cost", "plot")
+JORBIT = ("linear", "quadratic", "network")
 LATTICES = {
     "Ni": ("fcc", 3.52, 6), "Cu": ("fcc", 3.63, 6), "Li": ("bcc", 3.44, 8), "Mo": ("bcc", 3.17, 8),
     "Si": ("diamond", 5.47, 5), "Ge": ("diamond", 5.76, 5),
@@ -124,6 +125,10 @@ def run_network(element: str, basis: tuple[int, int, int], sets: list[str], opti
             loss=LossWeights(energy=1000.0, stress=0.0),
             learning_rate=options.learning_rate,
             seed=options.seed,
+            weight_decay=options.weight_decay,
+            # Steps of one length in all directions spoil a linear function of correlated features faster than they
+            # mend it: the network learns what the linear readout leaves over.
+            freeze=() if options.cold else ("readout/params/linear",),
         )
         start = time.process_time()
         initial = None if options.cold else linear_start(element, basis, choices[0], potential, fitted, options)
@@ -134,7 +139,8 @@ def run_network(element: str, basis: tuple[int, int, int], sets: list[str], opti
         row |= {"readout": "network", "set": name, "basis": basis, "hidden": hidden, "n_features": len(features)}
         row |= {"features": list(features), "n_parameters": report.n_parameters, "best_epoch": report.best_epoch}
         row |= {"epochs": len(report.history), "learning_rate": options.learning_rate, "batch_size": options.batch_size}
-        row |= {"start": "random" if options.cold else "the linear readout"}
+        row |= {"start": "random" if options.cold else "the linear readout, kept"}
+        row |= {"weight_decay": options.weight_decay}
         row |= {"seed": options.seed, "dtype": "float32", "fit_cpu_s": seconds}
         row |= {
             "energy_mae_mev_per_atom": 1e3 * e.energy_mae_per_atom,
@@ -180,6 +186,45 @@ def linear_start(element: str, basis: tuple[int, int, int], features: np.ndarray
     # The features are centred: what the linear function is at their mean belongs to the reference energy.
     reference = {"energies": np.array([c[-1] + c[:-1] @ mean])}
     return {"reference_energy": reference, "readout": {"constants": constants, "params": weights}}
+
+
+def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], cache: pathlib.Path, rows: dict) -> None:
+    """Quadratic functions of the features (a hidden layer of squares), solved; tested as the model a user would run."""
+    import jax
+    import pruning_quadratic
+
+    from jorbit.core.species import SpeciesTable
+    from jorbit.models.readout import Readout
+    from jorbit.potential import Potential
+    from jorbit.terms.reference_energy import ReferenceEnergy
+    from jorbit.train.metrics import evaluate
+
+    fitted, _, test = frames_of(element)
+    for name, choices in feature_sets(element, basis, sets, cache):
+        features = tuple(int(k) for k in choices[0])
+        n = len(features)
+        system = pruning_quadratic.gather(element, basis, features, cache)
+        term = model(element, *basis, features=features)
+        scale = pruning_quadratic.prior(term.prior_scale())
+        c, ridge = solve(system, scale, np.arange(len(scale)))
+        network = Readout(descriptor=term.descriptor, n_species=1, hidden=(n,), activation="square")
+        species = SpeciesTable.from_structures([fitted[0].structure])
+        potential = Potential((ReferenceEnergy(n_species=1), network), species)
+        with jax.enable_x64(True):
+            e = evaluate(potential, pruning_quadratic.readout_params(c, n), test)
+        row = {"element": element, "tool": f"quadratic, {name}, K{basis[0]} l{basis[1]} nu{basis[2]}"}
+        row |= {"readout": "quadratic", "set": name, "basis": basis, "n_features": n, "features": list(features)}
+        row |= {"hidden": [n], "n_parameters": len(c), "ridge": [ridge], "dtype": "float64"}
+        row |= {
+            "energy_mae_mev_per_atom": 1e3 * e.energy_mae_per_atom,
+            "energy_rmse_mev_per_atom": 1e3 * e.energy_rmse_per_atom,
+            "force_mae_mev_per_angstrom": 1e3 * e.force_mae,
+            "force_rmse_mev_per_angstrom": 1e3 * e.force_rmse,
+        }
+        rows_say = errors(system, np.arange(len(scale)), c)["force_mae_mev_per_angstrom"]
+        if abs(rows_say - row["force_mae_mev_per_angstrom"]) > 1e-3 * rows_say:
+            raise SystemExit(f"The network and its normal equations differ: {row}, {rows_say}")
+        keep(rows, row)
 
 
 def run_selection(rows: dict) -> None:
@@ -269,12 +314,13 @@ def run_cost(element: str, options, rows: dict) -> None:  # type: ignore[no-unty
     export(element, options.cache / element)
     structure = from_ase(read(options.cache / element / "cell.extxyz"))
     species = jorbit.SpeciesTable.from_numbers([int(structure.numbers[0])])
-    for row in [r for r in rows.values() if r["element"] == element and r["readout"] in ("linear", "network")]:
+    for row in [r for r in rows.values() if r["element"] == element and r["readout"] in JORBIT]:
         if "features" not in row or (row["set"] not in options.sets):
             continue
         term = model(element, *row["basis"], features=tuple(row["features"]))
-        if row["readout"] == "network":
-            term = Readout(descriptor=term.descriptor, n_species=1, hidden=tuple(row["hidden"]))
+        if row["readout"] != "linear":
+            activation = "square" if row["readout"] == "quadratic" else "silu"
+            term = Readout(descriptor=term.descriptor, n_species=1, hidden=tuple(row["hidden"]), activation=activation)
         potential = jorbit.Potential(terms=(term,), species=species)
         more = {"load_average_cost": os.getloadavg()[0]}
         for dtype in ("float64", "float32"):
@@ -306,7 +352,8 @@ def main() -> None:
     parser.add_argument("--max-minutes", type=float, help="of training, per network")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=0.003)
-    parser.add_argument("--cold", action="store_true", help="networks start at random, not at the linear readout")
+    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument("--cold", action="store_true", help="train all from random weights, not on the linear readout")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tools", nargs="+", choices=[*SNAP, *PACE, *GAP], help="peers (all)")
     parser.add_argument("--peer-python", default=sys.executable)
@@ -321,6 +368,9 @@ def main() -> None:
         for element in options.elements:
             if stage == "linear":
                 run_linear(element, basis, options.sets, options.cache, rows)
+            elif stage == "quadratic":
+                quadratic = [s for s in options.sets if s not in ("complete", "leverage", "QR")]
+                run_quadratic(element, basis, quadratic, options.cache, rows)
             elif stage == "network":
                 run_network(element, basis, options.sets, options, rows)
             elif stage == "peers":

@@ -37,7 +37,7 @@ def draw(rows: list[dict]) -> list[pathlib.Path]:
 
 
 def panel(rows: list[dict], field: str, label: str):  # type: ignore[no-untyped-def]
-    """One axes per element; filled symbols are networks, open ones linear readouts."""
+    """One axes per element; full symbols are networks, half-full quadratic, open linear readouts."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -54,9 +54,8 @@ def panel(rows: list[dict], field: str, label: str):  # type: ignore[no-untyped-
         here = [r for r in here if r["set"] in STYLES]
         for row in here:
             name, marker = STYLES[row["set"]]
-            network = row["readout"] == "network"
-            filled = network or row["set"] == "peer"
-            title = f"{name}, network" if network else name if row["set"] == "peer" else f"{name}, linear"
+            fill = {"network": "full", "quadratic": "left", "peer": "full"}.get(row["readout"], "none")
+            title = name if row["set"] in ("peer", "published") else f"{name}, {row['readout']}"
             seen[title] = axes.plot(
                 row[field],
                 row["force_mae_mev_per_angstrom"],
@@ -64,7 +63,7 @@ def panel(rows: list[dict], field: str, label: str):  # type: ignore[no-untyped-
                 markersize=8 if row["set"] == "peer" else 6,
                 linestyle="none",
                 color=colors[row["set"]],
-                markerfacecolor=colors[row["set"]] if filled else "none",
+                fillstyle=fill,
             )[0]
             if row["set"] == "peer":
                 axes.annotate(

@@ -16,7 +16,13 @@ from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Descriptor, Needs, Params
 from jorbit.descriptors.ace import ACE
 
-ACTIVATIONS = {"silu": jax.nn.silu, "tanh": jnp.tanh, "gelu": jax.nn.gelu, "softplus": jax.nn.softplus}
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "gelu": jax.nn.gelu,
+    "softplus": jax.nn.softplus,
+    "square": jnp.square,
+}
 FLOOR = 1e-3  # a feature that hardly varies on one species is divided by this part of its spread on all, at least
 
 
@@ -31,7 +37,8 @@ class Readout(nn.Module):
         descriptor: a registered descriptor.
         n_species: rows of the species table.
         hidden: widths of the hidden layers; () leaves the linear part alone.
-        activation: "silu", "tanh", "gelu" or "softplus": all smooth, so forces and Hessians are.
+        activation: "silu", "tanh", "gelu", "softplus" or "square": all smooth, so forces and Hessians are. One hidden
+            layer of squares, as wide as there are features, is a general quadratic function of them.
         per_species: weights of their own for each species (as in Behler and Parrinello's networks), or shared weights
             and biases of their own (less to learn when there are many species or orbits).
         linear: add a linear function of the features, with coefficients per species.

@@ -99,6 +99,28 @@ def test_constants_are_mean_and_spread_of_the_training_atoms(graph, features, x6
     assert scale == pytest.approx(np.sqrt(np.mean(per_atom**2)))
 
 
+def test_a_layer_of_squares_is_a_quadratic_form(graph, features, x64):
+    """With eigenvectors of Q as weights and eigenvalues behind them: E_i = c . B_i + B_i . Q B_i, to round-off."""
+    n = features.shape[1]
+    rng = np.random.default_rng(4)
+    q, c = rng.normal(size=(n, n)), rng.normal(size=n)
+    values, vectors = np.linalg.eigh(q + q.T)
+    term = Readout(descriptor=DESCRIPTOR, n_species=3, hidden=(n,), activation="square", per_species=False)
+    params, upstream = start(term, graph)
+    constants = {"shift": np.zeros((3, n)), "scale": np.ones((3, n)), "energy_scale": np.ones(())}
+    weights = {
+        "linear": np.tile(c, (3, 1)),
+        "hidden_0_kernel": vectors,
+        "hidden_0_bias": np.zeros((3, n)),
+        "output_kernel": values[:, None],
+        "output_bias": np.zeros((3, 1)),
+    }
+    assert jax.tree.map(np.shape, weights) == jax.tree.map(np.shape, dict(params["params"]))
+    got = jax.jit(term.apply)({"constants": constants, "params": weights}, graph, upstream).energy
+    wanted = features @ c + np.einsum("ij,jk,ik->i", features, q + q.T, features)
+    np.testing.assert_allclose(got, np.where(graph.atom_mask, wanted, 0.0), atol=1e-12 * np.abs(wanted).max())
+
+
 def test_an_unknown_activation_is_refused(graph, x64):
     with pytest.raises(ConfigError, match="silu"):
         start(Readout(descriptor=DESCRIPTOR, n_species=3, activation="relu"), graph)
