@@ -188,7 +188,7 @@ def linear_start(element: str, basis: tuple[int, int, int], features: np.ndarray
     return {"reference_energy": reference, "readout": {"constants": constants, "params": weights}}
 
 
-def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], cache: pathlib.Path, rows: dict) -> None:
+def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], options, rows: dict) -> None:  # type: ignore[no-untyped-def]
     """Quadratic functions of the features (a hidden layer of squares), solved; tested as the model a user would run."""
     import jax
     import pruning_quadratic
@@ -200,21 +200,22 @@ def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], ca
     from jorbit.train.metrics import evaluate
 
     fitted, _, test = frames_of(element)
-    for name, choices in feature_sets(element, basis, sets, cache):
+    for name, choices in feature_sets(element, basis, sets, options.cache):
         features = tuple(int(k) for k in choices[0])
         n = len(features)
-        system = pruning_quadratic.gather(element, basis, features, cache)
         term = model(element, *basis, features=features)
-        scale = pruning_quadratic.prior(term.prior_scale())
+        inner = pruning_quadratic.inner_features(term.descriptor.space, options.inner)
+        system = pruning_quadratic.gather(element, basis, features, inner, options.cache)
+        scale = pruning_quadratic.prior(term.prior_scale(), inner)
         c, ridge = solve(system, scale, np.arange(len(scale)))
-        network = Readout(descriptor=term.descriptor, n_species=1, hidden=(n,), activation="square")
+        network = Readout(descriptor=term.descriptor, n_species=1, hidden=(len(inner),), activation="square")
         species = SpeciesTable.from_structures([fitted[0].structure])
         potential = Potential((ReferenceEnergy(n_species=1), network), species)
         with jax.enable_x64(True):
-            e = evaluate(potential, pruning_quadratic.readout_params(c, n), test)
+            e = evaluate(potential, pruning_quadratic.readout_params(c, n, inner), test)
         row = {"element": element, "tool": f"quadratic, {name}, K{basis[0]} l{basis[1]} nu{basis[2]}"}
         row |= {"readout": "quadratic", "set": name, "basis": basis, "n_features": n, "features": list(features)}
-        row |= {"hidden": [n], "n_parameters": len(c), "ridge": [ridge], "dtype": "float64"}
+        row |= {"hidden": [len(inner)], "n_parameters": len(c), "ridge": [ridge], "dtype": "float64"}
         row |= {
             "energy_mae_mev_per_atom": 1e3 * e.energy_mae_per_atom,
             "energy_rmse_mev_per_atom": 1e3 * e.energy_rmse_per_atom,
@@ -348,6 +349,7 @@ def main() -> None:
     parser.add_argument("--basis", default="4,3,3", help="K,l,nu of the candidates")
     parser.add_argument("--sets", nargs="+", default=["complete", *PRUNED, "pruned, flexible", *RIVALS])
     parser.add_argument("--hidden", nargs="+", type=int, default=[32, 32])
+    parser.add_argument("--inner", type=int, default=61, help="most features that quadratic readouts multiply")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--max-minutes", type=float, help="of training, per network")
     parser.add_argument("--batch-size", type=int, default=4)
@@ -370,7 +372,7 @@ def main() -> None:
                 run_linear(element, basis, options.sets, options.cache, rows)
             elif stage == "quadratic":
                 quadratic = [s for s in options.sets if s not in ("complete", "leverage", "QR")]
-                run_quadratic(element, basis, quadratic, options.cache, rows)
+                run_quadratic(element, basis, quadratic, options, rows)
             elif stage == "network":
                 run_network(element, basis, options.sets, options, rows)
             elif stage == "peers":

@@ -1,8 +1,8 @@
 """A quadratic readout of chosen features, E_i = e0 + c . B_i + B_i . Q B_i, in closed form: the smallest network.
 
-It is one hidden layer of squares, so it ends as a jorbit.models.readout.Readout with as many hidden units as features:
-the eigenvectors of Q. Products of pruned features are invariants of higher body order, and get the smoothness prior of
-such: 1 + the sum of n^2 + l^2 over all factors.
+It is one hidden layer of squares, so it ends as a jorbit.models.readout.Readout whose hidden units are the eigenvectors
+of Q. Only the inner features, of the lowest degrees, are multiplied when there are many. Products of pruned features
+are invariants of higher body order, and get the smoothness prior of such: 1 + the sum of n^2 + l^2 over all factors.
 """
 
 import hashlib
@@ -12,15 +12,31 @@ import numpy as np
 from pruning_linear import ENERGY_WEIGHT, System, frames_of, model
 
 
-def prior(scale: np.ndarray) -> np.ndarray:
+def inner_features(space, most: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """The features that are multiplied with each other: at most so many, of the lowest degree n + l."""
+    from jorbit.basis.moment_jacobians import candidate_order
+
+    return np.sort(candidate_order("degree", space.n_features, space)[:most])
+
+
+def pairs(inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two features of every product, upper triangle of Q."""
+    a, b = np.triu_indices(len(inner))
+    return inner[a], inner[b]
+
+
+def prior(scale: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Inverse prior deviations of c and of the upper triangle of Q."""
-    a, b = np.triu_indices(len(scale))
+    a, b = pairs(inner)
     return np.concatenate([scale, scale[a] + scale[b] - 1.0])
 
 
-def gather(element: str, basis: tuple[int, int, int], features: tuple[int, ...], cache: pathlib.Path) -> System:
-    """Normal equations and test rows of all features and all their products; kept in `cache`."""
-    path = cache / f"{element}_quadratic_{hashlib.sha256(repr((basis, features)).encode()).hexdigest()[:12]}.npz"
+def gather(
+    element: str, basis: tuple[int, int, int], features: tuple[int, ...], inner: np.ndarray, cache: pathlib.Path
+) -> System:
+    """Normal equations and test rows of all features and of the products of the inner ones; kept in `cache`."""
+    what = (basis, features) if len(inner) == len(features) else (basis, features, inner.tolist())
+    path = cache / f"{element}_quadratic_{hashlib.sha256(repr(what).encode()).hexdigest()[:12]}.npz"
     if path.exists():
         with np.load(path) as stored:
             return System(**{k: stored[k] for k in stored.files})
@@ -38,7 +54,7 @@ def gather(element: str, basis: tuple[int, int, int], features: tuple[int, ...],
     term = model(element, *basis, features=features)
     species = SpeciesTable.from_structures([fitted[0].structure])
     space, atomic_basis = term.descriptor.space, term.descriptor.atomic_basis
-    first, second = np.triu_indices(term.n_functions)
+    first, second = pairs(inner)
     width = term.n_functions + len(first)
 
     @jax.jit
@@ -97,19 +113,21 @@ def gather(element: str, basis: tuple[int, int, int], features: tuple[int, ...],
     return System(**arrays)
 
 
-def readout_params(c: np.ndarray, n: int) -> dict[str, dict]:
-    """Coefficients as parameters of ReferenceEnergy + Readout(hidden=(n,), activation="square")."""
-    q = np.zeros((n, n))
-    q[np.triu_indices(n)] = c[n:-1]
+def readout_params(c: np.ndarray, n: int, inner: np.ndarray) -> dict[str, dict]:
+    """Coefficients as parameters of ReferenceEnergy + Readout(hidden=(len(inner),), activation="square")."""
+    q = np.zeros((len(inner), len(inner)))
+    q[np.triu_indices(len(inner))] = c[n:-1]
     values, vectors = np.linalg.eigh((q + q.T) / 2)
+    kernel = np.zeros((n, len(inner)))
+    kernel[inner] = vectors
     return {
         "reference_energy": {"energies": c[-1:]},
         "readout": {
             "constants": {"shift": np.zeros((1, n)), "scale": np.ones((1, n)), "energy_scale": np.ones(())},
             "params": {
                 "linear": c[None, :n],
-                "hidden_0_kernel": vectors[None],
-                "hidden_0_bias": np.zeros((1, n)),
+                "hidden_0_kernel": kernel[None],
+                "hidden_0_bias": np.zeros((1, len(inner))),
                 "output_kernel": values[None, :, None],
                 "output_bias": np.zeros((1, 1)),
             },
