@@ -120,7 +120,7 @@ def made_up(n_cells: int, n_frames: int) -> list[Structure]:
     basis = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     cells = np.stack(np.meshgrid(*[np.arange(n_cells)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     sites = (cells + basis).reshape(-1, 3) * a
-    cell, numbers, full = a * n_cells * np.eye(3), np.full(len(sites), 29), np.ones(3, dtype=bool)
+    cell, numbers = a * n_cells * np.eye(3), np.full(len(sites), 29)
     return [
         Structure(
             positions=sites + 0.1 * rng.normal(size=sites.shape), numbers=numbers, cell=cell, pbc=np.ones(3, bool)

@@ -17,7 +17,8 @@ from jorbit.orbits.covalent_radii import bond_lengths
 from jorbit.orbits.frames import Trajectory
 from jorbit.orbits.lattice import neighbor_images
 
-BLOCK_ELEMENTS = 4_000_000  # pair distances of a block of frames that are in memory at once
+MIN_BLOCK = 32  # frames that are worked on at once; more in small systems
+BLOCK_ELEMENTS = 131_072  # pair distances that are worked on at once: a megabyte, which stays in the cache
 MAX_COUNTED = 50  # frames in which bonded images of small cells are counted
 MIN_SUBSET = 4  # frames; statistics of fewer say nothing
 
@@ -51,9 +52,9 @@ class PairStatistics:
 class _Sums(NamedTuple):
     """Weighted sums over frames for each group of frames; distances relative to those of the first frame."""
 
-    distance: Float[Array, "groups atoms atoms"]
-    square: Float[Array, "groups atoms atoms"]
-    bonded: Float[Array, "groups atoms atoms"]
+    distance: Float[Array, "blocks groups rows atoms"]
+    square: Float[Array, "blocks groups rows atoms"]
+    bonded: Float[Array, "blocks groups rows atoms"]
 
 
 def pair_distances(
@@ -69,9 +70,20 @@ def pair_distances(
         vectors, periodic, images: a `Lattice`: reduced cell, which rows repeat, images that rounding can miss.
     """
     fractional = positions @ jnp.linalg.inv(vectors)
-    steps = fractional[:, None, :, :] - fractional[:, :, None, :]
-    steps = steps - jnp.round(steps) * periodic.astype(steps.dtype)[None, None, None, :]
-    x = [sum(steps[..., k] * vectors[k, a] for k in range(3)) for a in range(3)]
+    return _distances(fractional, fractional, vectors, periodic, images)
+
+
+def _distances(
+    some: Float[Array, "frames rows 3"],
+    others: Float[Array, "frames atoms 3"],
+    vectors: Float[Array, "3 3"],
+    periodic: Bool[Array, "3"],
+    images: Float[Array, "images 3"],
+) -> Float[Array, "frames rows atoms"]:
+    """Distances from some atoms to others, from fractional coordinates."""
+    steps = [others[:, None, :, k] - some[:, :, None, k] for k in range(3)]
+    steps = [f - jnp.round(f) * periodic[k].astype(f.dtype) for k, f in enumerate(steps)]
+    x = [sum(steps[k] * vectors[k, a] for k in range(3)) for a in range(3)]
     rounded = x[0] ** 2 + x[1] ** 2 + x[2] ** 2
     shortest = rounded
     for n in range(images.shape[0]):
@@ -85,18 +97,31 @@ def _accumulate(
     sums: _Sums,
     positions: Float[Array, "frames atoms 3"],
     weights: Float[Array, "groups frames"],
-    origin: Float[Array, "atoms atoms"],
-    longest: Float[Array, "atoms atoms"],
+    origin: Float[Array, "blocks rows atoms"],
+    longest: Float[Array, "blocks rows atoms"],
     lattice: tuple[Array, Array, Array],
 ) -> _Sums:
-    distance = pair_distances(positions, *lattice)
-    bonded = (distance < longest[None]).astype(distance.dtype)
-    moved = distance - origin[None]
+    """Add a block of frames, a few rows of the matrices at a time: what is computed stays in the cache."""
+    n_frames, n_atoms, _ = positions.shape
+    n_blocks, n_rows, _ = origin.shape
+    fractional = positions @ jnp.linalg.inv(lattice[0])
+    padded = jnp.pad(fractional, ((0, 0), (0, n_blocks * n_rows - n_atoms), (0, 0)))
+    some = padded.reshape(n_frames, n_blocks, n_rows, 3).transpose(1, 0, 2, 3)
 
-    def weigh(values: Array) -> Array:
-        return jnp.einsum("gf,fij->gij", weights, values)
+    def rows_of(block: tuple[_Sums, Array, Array, Array]) -> _Sums:
+        before, mine, start, bond = block
+        distance = jax.lax.optimization_barrier(_distances(mine, fractional, *lattice))  # once, not for each sum
+        moved = distance - start[None]
 
-    return _Sums(sums.distance + weigh(moved), sums.square + weigh(moved * moved), sums.bonded + weigh(bonded))
+        def weigh(values: Array) -> Array:
+            return (weights @ values.reshape(n_frames, -1)).reshape(-1, n_rows, n_atoms)
+
+        bonded = (distance < bond[None]).astype(distance.dtype)
+        return _Sums(
+            before.distance + weigh(moved), before.square + weigh(moved * moved), before.bonded + weigh(bonded)
+        )
+
+    return jax.lax.map(rows_of, (sums, some, origin, longest))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,24 +171,29 @@ def pair_statistics(
         lattice = tuple(
             jnp.asarray(a) for a in (trajectory.lattice.vectors, trajectory.lattice.periodic, trajectory.lattice.images)
         )
-        longest = jnp.asarray(bond_lengths(trajectory.numbers, bond_factor))
-        origin = pair_distances(jnp.asarray(trajectory.positions[:1]), *lattice)[0]
-        size = max(1, min(trajectory.n_frames, BLOCK_ELEMENTS // n**2))
-        zero = jnp.zeros((len(groups.weights), n, n))
-        sums = _Sums(zero, zero + 0.0, zero + 0.0)
-        for start, block in trajectory.chunks(size):
-            weights = groups.weights[:, start : start + len(block)]
+        origin = np.array(pair_distances(jnp.asarray(trajectory.positions[:1]), *lattice)[0])
+        size = min(trajectory.n_frames, max(MIN_BLOCK, BLOCK_ELEMENTS // n**2))
+        rows = min(n, max(1, BLOCK_ELEMENTS // (size * n)))
+        n_row_blocks = -(-n // rows)
+
+        def in_rows(matrix: np.ndarray) -> Array:
+            return jnp.asarray(np.pad(matrix, ((0, n_row_blocks * rows - n), (0, 0))).reshape(n_row_blocks, rows, n))
+
+        start, longest = in_rows(origin), in_rows(bond_lengths(trajectory.numbers, bond_factor))
+        shape = (n_row_blocks, len(groups.weights), rows, n)
+        sums = _Sums(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
+        for first, block in trajectory.chunks(size):
+            weights = groups.weights[:, first : first + len(block)]
             missing = size - len(block)  # one shape, one compilation: the last block is filled up with weight 0
             block = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)])
             weights = np.pad(weights, ((0, 0), (0, missing)))
-            sums = _accumulate(sums, jnp.asarray(block), jnp.asarray(weights), origin, longest, lattice)
-        distance, square, bonded = (np.array(s) for s in sums)
-        start_distance = np.array(origin)
+            sums = _accumulate(sums, jnp.asarray(block), jnp.asarray(weights), start, longest, lattice)
+        distance, square, bonded = (
+            np.array(s).transpose(1, 0, 2, 3).reshape(len(groups.weights), -1, n)[:, :n] for s in sums
+        )
     counts = groups.weights.sum(axis=1)[:, None, None]
-    distance /= counts
-    square /= counts
-    bonded /= counts
-    return _collect(distance, square, bonded, start_distance, groups, counts.ravel(), trajectory, bond_factor)
+    distance, square, bonded = distance / counts, square / counts, bonded / counts
+    return _collect(distance, square, bonded, origin, groups, counts.ravel(), trajectory, bond_factor)
 
 
 def _collect(

@@ -128,12 +128,18 @@ def test_feasible_symmetries_of_ethanol_are_half_of_the_topological_ones():
 
 
 @pytest.mark.slow
-def test_a_chiral_center_forbids_mirror_images():
-    """Alanine: 6 of 12."""
-    frames = mmff_trajectory(embed(MOLECULES["alanine"][0]), 1000, stride=50)
+@pytest.mark.parametrize(("kelvin", "inverts", "order"), [(800.0, True, 6), (500.0, False, 3)])
+def test_a_chiral_center_forbids_mirror_images(kelvin, inverts, order):
+    """Alanine: 6 of 12 where the amine inverts in the trajectory, 3 where it keeps its handedness."""
+    frames = mmff_trajectory(embed(MOLECULES["alanine"][0]), 1000, stride=50, kelvin=kelvin, seed=1)
     result = jorbit.find_orbits(frames, feasible=True)
+    nitrogen = int(np.flatnonzero(result.numbers == 7)[0])
+    bonded = np.flatnonzero(result.reference.bonds[nitrogen])
+    arms = np.stack([s.positions[bonded] - s.positions[nitrogen] for s in frames])
+    handedness = np.sign(np.linalg.det(arms))
+    assert (abs(handedness.mean()) < 0.5) == inverts and (np.ptp(handedness) > 0) == inverts
     assert result.group_order == 12
-    assert result.feasible is not None and result.feasible.order == 6
+    assert result.feasible is not None and result.feasible.order == order
 
 
 def test_permutations_are_a_group_that_begins_with_the_identity(ethanol):

@@ -25,7 +25,8 @@ def all_distances(structures: list[Structure]) -> np.ndarray:
 
 def test_mean_spread_error_and_bonds_agree_with_plain_numpy(monkeypatch):
     frames = rattled(sheet(3), 0.12, 45)
-    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 7 * 18**2)  # blocks of 7 frames, the last one short
+    monkeypatch.setattr(module, "MIN_BLOCK", 7)  # blocks of 7 frames, the last one short,
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 7 * 18 * 4)  # and of 4 rows, the last one short
     groups = make_groups(45, 4, 2, seed=1)
     whole, subsets = pair_statistics(read_trajectory(frames, 1000), groups, 1.25)
     distances = all_distances(frames)
@@ -85,7 +86,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(monkeypatch):
     """What is in memory at once is one block of frames: its size does not depend on how many there are."""
     largest = []
     original = module._accumulate
-    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 10 * 18**2)
+    monkeypatch.setattr(module, "MIN_BLOCK", 10)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1)
     monkeypatch.setattr(
         module, "_accumulate", lambda sums, block, *rest: (largest.append(len(block)), original(sums, block, *rest))[1]
     )
