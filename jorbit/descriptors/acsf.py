@@ -3,24 +3,16 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.cutoff import cosine_cutoff
-from jorbit.basis.symmetry_functions import (
-    angles,
-    different_slots,
-    radial_sums,
-    real_power,
-    share_gradients,
-    species_weights,
-    triple_shares,
-    triple_sums,
-)
+from jorbit.basis.symmetry_functions import PairSums, TripleSums, real_power, species_weights, third_side
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
-from jorbit.core.ops import gather_neighbors, safe_norm
+from jorbit.core.ops import gather_neighbors
 from jorbit.core.protocols import Needs
 
 BLOCK = 16  # atoms whose pairs of neighbours fit in a core's cache
@@ -106,35 +98,49 @@ class ACSF:
         species_j = gather_neighbors(graph.species, neighbors)
         return vectors, species_weights(species_j, neighbors.mask, self.n_species, vectors.dtype)
 
-    def _shares(self, own: Array, others: Array, weights: Array) -> tuple[Array, Array]:
-        """What each slot adds to the sums: radial [atoms, slots, k] and triple [atoms, slots, species, k] functions."""
-        r = safe_norm(own)
-        cut = cosine_cutoff(r, self.cutoff)
-        radial = [jnp.exp(-eta * (r - r_s) ** 2) * cut for eta, r_s in self.g2]
-        pairs = jnp.stack(radial, axis=-1) if radial else jnp.zeros((*r.shape, 0), r.dtype)
-        if not self.g4 and not self.g5:
-            return pairs, jnp.zeros((*weights.shape, 0), r.dtype)
-        r_s, r_t, cosine = angles(own, others)
-        both = cut[:, :, None] * cosine_cutoff(r_t, self.cutoff) * different_slots(r.shape[1], r.dtype)
-        squares = r_s**2 + r_t**2
-        r_st = safe_norm(own[:, :, None] - others[:, None])
-        third = cosine_cutoff(r_st, self.cutoff)
-        triples = []
-        for rows, envelope, exponent in ((self.g4, both * third, squares + r_st**2), (self.g5, both, squares)):
-            decays, shapes = sorted({row[0] for row in rows}), sorted({row[1:] for row in rows})
-            if not rows:
-                continue
-            k = jnp.stack([jnp.exp(-eta * exponent) * envelope for eta in decays], axis=-1)
-            p = jnp.stack([2.0 ** (1.0 - z) * real_power(1.0 + s * cosine, z) for z, s in shapes], axis=-1)
-            shares = triple_shares(k, p, weights)
-            where = [decays.index(row[0]) * len(shapes) + shapes.index(row[1:]) for row in rows]
-            triples.append(jnp.stack([shares[..., n] for n in where], axis=-1))
-        return pairs, jnp.concatenate(triples, axis=-1)
+    def _pair_sums(self) -> PairSums:
+        def radial(r: Array) -> Array:
+            eta, r_s = (jnp.asarray([row[k] for row in self.g2], r.dtype) for k in (0, 1))
+            shape = (1,) * r.ndim + (-1,)
+            exponent = -eta.reshape(shape) * (r[..., None] - r_s.reshape(shape)) ** 2
+            return jnp.exp(exponent) * cosine_cutoff(r, self.cutoff)[..., None]
+
+        return PairSums(radial)
+
+    def _triple_sums(self, rows: tuple[tuple[float, float, float], ...], with_third: bool) -> TripleSums:
+        decays, shapes = sorted({row[0] for row in rows}), sorted({row[1:] for row in rows})
+
+        def radial(a: Array, b: Array, cosine: Array) -> Array:
+            cut, squares = cosine_cutoff(a, self.cutoff) * cosine_cutoff(b, self.cutoff), a**2 + b**2
+            if with_third:
+                c = third_side(a, b, cosine)
+                cut, squares = cut * cosine_cutoff(c, self.cutoff), squares + c**2
+            return jnp.stack([jnp.exp(-eta * squares) * cut for eta in decays], axis=-1)
+
+        def angular(cosine: Array) -> Array:
+            return jnp.stack([2.0 ** (1.0 - z) * real_power(1.0 + s * cosine, z) for z, s in shapes], axis=-1)
+
+        return TripleSums(radial, angular, tuple((decays.index(row[0]), shapes.index(row[1:])) for row in rows))
+
+    def _sums(self) -> list[PairSums | TripleSums]:
+        """G2 for each species, and G4 and G5 for each pair of species."""
+        kinds = [(self.g4, True), (self.g5, False)]
+        return ([self._pair_sums()] if self.g2 else []) + [self._triple_sums(*kind) for kind in kinds if kind[0]]
+
+    def _order(self) -> np.ndarray:
+        """G4 and G5 of one pair of species side by side."""
+        n_pairs, n_g2 = self.n_species * (self.n_species + 1) // 2, self.n_species * len(self.g2)
+        g4 = n_g2 + np.arange(n_pairs * len(self.g4)).reshape(n_pairs, -1)
+        g5 = n_g2 + g4.size + np.arange(n_pairs * len(self.g5)).reshape(n_pairs, -1)
+        return np.concatenate([np.arange(n_g2), np.concatenate([g4, g5], axis=1).reshape(-1)]).astype(np.int32)
+
+    def _joined(self, parts: list[Array]) -> Array:
+        joined = jnp.concatenate(parts, axis=1)
+        return joined[:, self._order()] if self.g4 and self.g5 else joined
 
     def _values(self, vectors: Array, weights: Array) -> Array:
-        pairs, triples = self._shares(vectors, vectors, weights)
-        return jnp.concatenate([radial_sums(pairs, weights), triple_sums(triples, weights)], axis=1)
+        return self._joined([sums(vectors, weights) for sums in self._sums()])
 
     def _values_and_gradients(self, vectors: Array, weights: Array) -> tuple[Array, Array]:
-        gradients = share_gradients(lambda own, others: self._shares(own, others, weights), vectors, weights)
+        gradients = self._joined([sums.gradients(vectors, weights) for sums in self._sums()])
         return self._values(vectors, weights), gradients

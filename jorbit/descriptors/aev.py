@@ -8,20 +8,11 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.cutoff import cosine_cutoff
-from jorbit.basis.symmetry_functions import (
-    angles,
-    different_slots,
-    radial_sums,
-    real_power,
-    share_gradients,
-    species_weights,
-    triple_shares,
-    triple_sums,
-)
+from jorbit.basis.symmetry_functions import PairSums, TripleSums, real_power, species_weights
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, Neighbors, pair_vectors
-from jorbit.core.ops import gather_neighbors, safe_norm
+from jorbit.core.ops import gather_neighbors
 from jorbit.core.protocols import Needs
 
 BLOCK = 16  # atoms whose pairs of neighbours fit in a core's cache
@@ -141,34 +132,39 @@ class AEV:
         species_j = gather_neighbors(graph.species, neighbors)
         return vectors, species_weights(species_j, neighbors.mask, self.n_species, vectors.dtype)
 
-    def _radial(self, vectors: Array) -> Array:
-        r = safe_norm(vectors)
-        cut = 0.25 * cosine_cutoff(r, self.cutoff)
-        shifts = _shifts(self.start, self.cutoff, self.n_radial)
-        return jnp.stack([jnp.exp(-self.radial_eta * (r - shift) ** 2) * cut for shift in shifts], axis=-1)
+    def _pair_sums(self) -> PairSums:
+        def radial(r: Array) -> Array:
+            shifts = jnp.asarray(_shifts(self.start, self.cutoff, self.n_radial), r.dtype)
+            exponent = -self.radial_eta * (r[..., None] - shifts.reshape((1,) * r.ndim + (-1,))) ** 2
+            return jnp.exp(exponent) * 0.25 * cosine_cutoff(r, self.cutoff)[..., None]
 
-    def _angular(self, own: Array, others: Array, weights: Array) -> Array:
-        r_s, r_t, cosine = angles(own, others)
-        cut = cosine_cutoff(r_s, self.angular_cutoff) * cosine_cutoff(r_t, self.angular_cutoff)
-        cut = 2.0 * cut * different_slots(own.shape[1], own.dtype)
-        mean = 0.5 * (r_s + r_t)
+        return PairSums(radial)
+
+    def _triple_sums(self) -> TripleSums:
         shifts = _shifts(self.start, self.angular_cutoff, self.n_angular_shifts)
-        radial = jnp.stack([jnp.exp(-self.angular_eta * (mean - shift) ** 2) * cut for shift in shifts], axis=-1)
-        cosine = 0.95 * cosine
-        sine = jnp.sqrt(1.0 - jnp.minimum(cosine**2, 0.95))  # |cosine| <= 0.95: the minimum only guards rounding
         centres = [math.pi * (k + 0.5) / self.n_angles for k in range(self.n_angles)]
-        angular = [real_power(0.5 * (1.0 + math.cos(c) * cosine + math.sin(c) * sine), self.zeta) for c in centres]
-        return triple_shares(radial, jnp.stack(angular, axis=-1), weights)
+
+        def radial(a: Array, b: Array, cosine: Array) -> Array:
+            cut = 2.0 * cosine_cutoff(a, self.angular_cutoff) * cosine_cutoff(b, self.angular_cutoff)
+            mean = 0.5 * (a + b)
+            return jnp.stack([jnp.exp(-self.angular_eta * (mean - shift) ** 2) * cut for shift in shifts], axis=-1)
+
+        def angular(cosine: Array) -> Array:
+            c = 0.95 * cosine
+            s = jnp.sqrt(1.0 - jnp.minimum(c**2, 0.95))  # c**2 <= 0.9025: the minimum only guards rounding
+            halves = [0.5 * (1.0 + math.cos(t) * c + math.sin(t) * s) for t in centres]
+            return jnp.stack([real_power(half, self.zeta) for half in halves], axis=-1)
+
+        which = tuple((k, p) for k in range(self.n_angular_shifts) for p in range(self.n_angles))
+        return TripleSums(radial, angular, which)
 
     def _values(self, vectors: Array, weights: Array, near: Array, near_weights: Array) -> Array:
-        triples = triple_sums(self._angular(near, near, near_weights), near_weights)
-        return jnp.concatenate([radial_sums(self._radial(vectors), weights), triples], axis=1)
+        pairs, triples = self._pair_sums()(vectors, weights), self._triple_sums()(near, near_weights)
+        return jnp.concatenate([pairs, triples], axis=1)
 
     def _values_and_gradients(self, vectors: Array, weights: Array) -> tuple[Array, Array]:
-        def shares(own: Array, others: Array) -> tuple[Array, Array]:
-            return self._radial(own), self._angular(own, others, weights)
-
-        return self._values(vectors, weights, vectors, weights), share_gradients(shares, vectors, weights)
+        gradients = [sums.gradients(vectors, weights) for sums in (self._pair_sums(), self._triple_sums())]
+        return self._values(vectors, weights, vectors, weights), jnp.concatenate(gradients, axis=1)
 
 
 def _shifts(start: float, end: float, n: int) -> list[float]:
