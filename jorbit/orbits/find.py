@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from jorbit.core.errors import ConfigError
 from jorbit.core.structure import Frame, Structure
 from jorbit.orbits.feasibility import feasible_group
-from jorbit.orbits.frames import Trajectory, read_trajectory
+from jorbit.orbits.frames import read_trajectory
 from jorbit.orbits.graph import ColoredGraph, build_graph
-from jorbit.orbits.group import Group, automorphism_group
+from jorbit.orbits.group import automorphism_group
 from jorbit.orbits.options import OrbitOptions
 from jorbit.orbits.reference import make_reference
 from jorbit.orbits.refinement import make_refiner, partitions_by_level
@@ -95,12 +95,8 @@ def find_orbits(
         options=chosen,
         reference=make_reference(trajectory, graph),
         n_frames=trajectory.n_given,
-        feasible=_feasible(trajectory, group) if feasible else None,
+        feasible=feasible_group(trajectory, group.generators) if feasible else None,
     )
-
-
-def _feasible(trajectory: Trajectory, group: Group) -> Any:
-    return feasible_group(trajectory, group.generators)
 
 
 def _check_labels(labels: Int[np.ndarray, " atoms"], n_atoms: int) -> Int[np.ndarray, " atoms"]:
