@@ -13,6 +13,11 @@ import hypothesis
 import jax
 import pytest
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 START = time.monotonic()
 
 # Random tests are reproducible: the same examples every run. JORBIT_HYPOTHESIS=explore looks for new ones.
@@ -33,6 +38,14 @@ def strict_promotion(request: pytest.FixtureRequest):
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_functions_of_one_file_at_a_time():
+    """Compiled functions are hardly ever shared between files, and a thousand tests fill several GiB with them."""
+    yield
+    if resource is None or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 2 * 2**20:  # KiB on Linux
+        jax.clear_caches()
 
 
 @pytest.fixture
