@@ -171,7 +171,10 @@ def test_structures_that_carry_orbits_are_enough(frames, orbits):
         table = jorbit.SpeciesTable.from_structures(f.structure for f in some)
         assert table.names == names
         potential, params, _ = jorbit.fit(
-            some, Potential((ReferenceEnergy(len(table)), LinearACE.tiny(len(table))), table)
+            some,
+            Potential(
+                (ReferenceEnergy(len(table)), LinearACE(len(table), cutoff=2.5, max_degree=(3,), l_max=0)), table
+            ),
         )
         wanted = jorbit.predict(potential, params, some[0]).energy
         got = jorbit.predict(potential, params, shuffled(frames[0].structure)).energy
@@ -183,7 +186,9 @@ def test_labels_that_no_geometry_shows_need_labelled_structures(frames):
     names = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5])
     some = [dataclasses.replace(f, structure=dataclasses.replace(f.structure, orbits=names)) for f in frames[:12]]
     table = jorbit.SpeciesTable.from_structures(f.structure for f in some)
-    potential, params, _ = jorbit.fit(some, Potential((ReferenceEnergy(8), LinearACE.tiny(8)), table))
+    potential, params, _ = jorbit.fit(
+        some, Potential((ReferenceEnergy(8), LinearACE(8, cutoff=2.5, max_degree=(3,), l_max=0)), table)
+    )
     assert potential.orbits is None
     jorbit.predict(potential, params, some[0])
     with pytest.raises(OrbitError, match="no reference"):
@@ -191,6 +196,9 @@ def test_labels_that_no_geometry_shows_need_labelled_structures(frames):
 
 
 def test_orbits_for_a_potential_of_other_species_are_refused(frames, orbits):
-    potential = Potential((ReferenceEnergy(3), LinearACE.tiny(3)), jorbit.SpeciesTable.from_numbers([1, 6, 8]))
+    potential = Potential(
+        (ReferenceEnergy(3), LinearACE(3, cutoff=2.5, max_degree=(3,), l_max=0)),
+        jorbit.SpeciesTable.from_numbers([1, 6, 8]),
+    )
     with pytest.raises(ConfigError, match="orbit_table"):
         jorbit.fit(frames[:5], potential, orbits=orbits)
