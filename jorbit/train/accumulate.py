@@ -187,9 +187,9 @@ class HeldRows:
             system.add(rows, targets, weights, source="the held-out frames")
 
 
-def _require_memory(n_parameters: int) -> None:
-    """Refuse a problem whose square matrices (two of them at least) exceed the memory of the machine."""
-    needed = 2 * 8 * n_parameters**2
+def _require_memory(n_parameters: int, n_seen: int) -> None:
+    """Refuse a problem whose square matrices (two of them at least) of seen columns exceed the machine's memory."""
+    needed = 2 * 8 * n_seen**2
     try:
         have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no such figures on this system: let the allocation decide
@@ -222,6 +222,7 @@ class NormalEquations(Accumulator):
     relative_floor = 1e-14
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
+        _require_memory(n_parameters, n_parameters // 3)  # hopeless even if most columns are never seen
         super().__init__(n_parameters, block_rows)
         self.columns = np.zeros(0, dtype=np.int64)
         self._gram = np.zeros((0, 0), order="F")  # lower triangle only
@@ -239,7 +240,7 @@ class NormalEquations(Accumulator):
         if not len(columns):
             return
         n, more = len(self.columns), len(self.columns) + len(columns)
-        _require_memory(more)
+        _require_memory(self.n_parameters, more)
         gram = np.zeros((more, more), order="F")
         gram[:n, :n] = self._gram
         self._gram, self._work = gram, None
@@ -341,8 +342,8 @@ class TSQR(Accumulator):
     _panel = 64
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
+        _require_memory(n_parameters, n_parameters)
         super().__init__(n_parameters, block_rows)
-        _require_memory(n_parameters)
         self._triangle = np.zeros((n_parameters + 1, n_parameters + 1), order="F")
 
     def _update(self, block: np.ndarray, *, triangular: int = 0) -> None:
