@@ -49,6 +49,7 @@ class FitPosterior:
             >>> std = report.posterior.predictive_std([structure])[0]  # doctest: +SKIP
             >>> std.energy, std.forces.shape  # doctest: +SKIP
         """
+        structures = self.problem.potential.labelled(structures)
         capacities = frame_capacities(structures, self.problem.potential.cutoffs)
         return [self._std_of_one(s, c) for s, c in zip(structures, capacities, strict=True)]
 

@@ -88,4 +88,8 @@ def test_an_element_the_model_does_not_know_is_named():
 
 def test_an_unknown_orbit_is_named():
     with pytest.raises(UnknownSpeciesError, match=r"holds H \(orbit 3\)"):
-        SpeciesTable.from_numbers([1]).index(np.array([1]), np.array([3]))
+        SpeciesTable(((1, 0), (1, 1))).index(np.array([1]), np.array([3]))
+
+
+def test_a_table_of_elements_does_not_look_at_orbits():
+    assert SpeciesTable.from_numbers([1]).index(np.array([1]), np.array([3])).tolist() == [0]

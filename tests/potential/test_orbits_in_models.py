@@ -61,6 +61,15 @@ def test_unlabelled_and_shuffled_structures_get_labels_first(fitted, frames):
         np.testing.assert_allclose(got.forces, wanted.forces[order], atol=1e-4)
 
 
+def test_predicted_errors_of_unlabelled_structures_are_those_of_labelled_ones(fitted, frames):
+    posterior = fitted.report.posterior
+    labelled = label_frames(frames[:1], fitted.potential.orbits)[0].structure
+    for structure, order in ((frames[0].structure, np.arange(9)), (shuffled(frames[0].structure), ORDER)):
+        got, wanted = posterior.predictive_std([structure])[0], posterior.predictive_std([labelled])[0]
+        np.testing.assert_allclose(got.energy, wanted.energy, rtol=1e-6)
+        np.testing.assert_allclose(got.forces, wanted.forces[order], rtol=1e-6)
+
+
 def test_wrong_labels_change_the_energy(fitted, frames):
     """Otherwise the test above would prove nothing."""
     potential, params, _ = fitted
