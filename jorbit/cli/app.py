@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import jorbit
-from jorbit.cli import evaluation, inspection, labelling, orbits, quickstart, ranking, simulation, training
+from jorbit.cli import conversion, evaluation, inspection, labelling, orbits, quickstart, ranking, simulation, training
 from jorbit.cli.console import ReadableErrors
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ _add(evaluation.predict)
 _add(simulation.md)
 _add(simulation.relax)
 _add(labelling.label)
+_add(conversion.convert)
 _add(orbits.orbits)
 _add(ranking.rank)
 _add(inspection.list_components, "list")

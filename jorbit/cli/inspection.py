@@ -20,7 +20,7 @@ from jorbit.cli.console import err, out, start_jax
 if TYPE_CHECKING:
     from jorbit.core.registry import Registry
 
-SEAMS = ("models", "terms", "descriptors", "losses", "datasets")
+SEAMS = ("models", "terms", "descriptors", "losses", "datasets", "convert")
 WATCHED = ("jax", "jaxlib", "jax-md", "numpy", "ase", "vesin", "safetensors", "flax", "matplotlib", "tblite")
 
 

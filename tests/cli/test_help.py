@@ -14,7 +14,7 @@ COMMANDS = [c.name or c.callback.__name__ for c in app.registered_commands]
 
 def test_the_promised_commands_are_there():
     fits_and_runs = {"quickstart", "train", "evaluate", "predict", "md", "relax", "label"}
-    promised = fits_and_runs | {"orbits", "rank", "list", "info", "doctor"}
+    promised = fits_and_runs | {"convert", "orbits", "rank", "list", "info", "doctor"}
     assert set(COMMANDS) == promised
 
 

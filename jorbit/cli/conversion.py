@@ -1,0 +1,53 @@
+"""`jorbit convert`: models of other packages as model files of jorbit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from jorbit.cli.console import check_writable, err, out, start_jax
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Model file of another package.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write it (.safetensors).")],
+    source: Annotated[
+        str | None, typer.Option("--from", help="Package that wrote it: mace, hippynn, sgdml. Default: recognised.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Open the file although it is a pickle, which can run code.")
+    ] = False,
+) -> None:
+    r"""Turn a model of another package into a model file that every command and jax-md can use.
+
+    Model files of PyTorch packages are pickles: [bold]opening one can run any code[/] that its author put there, so
+    they are opened with [bold]--trust[/] only. What is written holds numbers and options, and is safe to open and
+    to share. The package that wrote the file must be installed: pip install 'jorbit\[convert]'.
+
+    Example: [bold]jorbit convert mace.model -o mace.safetensors --trust[/]
+    """
+    import hashlib
+
+    import jax
+    import numpy as np
+
+    from jorbit.convert import CONVERTERS
+    from jorbit.convert import convert as converted
+    from jorbit.convert.foreign import guess_source
+    from jorbit.potential.artefact import save
+
+    start_jax()
+    check_writable(output)
+    source = source or guess_source(file, tuple(CONVERTERS))
+    if trust:
+        err().print(f"[yellow]Note:[/] a pickle can run code; {escape(str(file))} is trusted.")
+    potential, params = converted(file, source, trust=trust)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    save(output, potential, params, {"converted": {"from": source, "file": file.name, "sha256": digest}})
+    n_parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    elements = ", ".join(potential.species.names)
+    out().print(
+        f"{escape(str(output))}: {' + '.join(potential.names)}, {n_parameters:,} parameters, for {elements}. "
+        "It opens without running code."
+    )

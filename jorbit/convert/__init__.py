@@ -1,0 +1,41 @@
+"""Models of other packages -> a potential and its parameters, to be saved as an ordinary model file.
+
+Each converter is a function `(path, *, trust) -> (potential, params)`. The packages that wrote the files are imported
+inside these functions only (extra `[convert]`); what they return needs none of them.
+"""
+
+import os
+import pathlib
+
+from jorbit.convert.foreign import guess_source
+from jorbit.core.protocols import Params
+from jorbit.core.registry import Registry
+from jorbit.potential.potential import Potential
+
+CONVERTERS = Registry(
+    "converter",
+    {
+        "mace": "jorbit.convert.mace:convert_mace",
+    },
+)
+
+
+def convert(
+    path: str | os.PathLike[str], source: str | None = None, *, trust: bool = False
+) -> tuple[Potential, Params]:
+    """A potential that computes what a model of another package computes.
+
+    Args:
+        path: file of the other package.
+        source: name of a converter ("mace", ...); None = found from the file's contents, which are not run for that.
+        trust: allow files that can run code when they are opened (pickles). Only for files from people you trust.
+
+    Returns:
+        The potential and its parameters in float64, for `jorbit.save`.
+
+    Raises:
+        ModelFileError: a file that is not there, is not of that package, or can run code and is not trusted.
+        ConfigError: no such converter, or the package that wrote the file is not installed.
+    """
+    path = pathlib.Path(path)
+    return CONVERTERS.load(source or guess_source(path, tuple(CONVERTERS)))(path, trust=trust)

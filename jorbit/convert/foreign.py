@@ -1,0 +1,79 @@
+"""What converters share: which package wrote a file, whether it may be opened, and importing that package."""
+
+import importlib
+import pathlib
+import zipfile
+from typing import Any
+
+from jorbit.core.errors import ConfigError, ModelFileError
+
+PICKLE = b"\x80"  # first byte of a bare pickle, protocol 2 and later
+TRACES = {"mace": b"mace", "hippynn": b"hippynn", "sgdml": b"sgdml"}  # words in the pickled names of classes
+
+
+def guess_source(path: pathlib.Path, known: tuple[str, ...]) -> str:
+    """Name of the package that wrote a file, from bytes in it; nothing is unpickled and no code is run.
+
+    Raises:
+        ModelFileError: no such file, or none of the `known` packages is recognised in it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if names and all(name.endswith(".npy") for name in names):
+                return _checked("sgdml", known, path)
+            content = b"".join(archive.read(name) for name in names if name.endswith(".pkl"))
+    for name in known:
+        if TRACES.get(name, name.encode()) in content:
+            return name
+    raise ModelFileError(
+        f"{path} does not say which package wrote it. Say so with --from (source=...): {', '.join(sorted(known))}."
+    )
+
+
+def _checked(name: str, known: tuple[str, ...], path: pathlib.Path) -> str:
+    if name not in known:
+        raise ModelFileError(f"{path} looks like a file of {name}, which cannot be converted. Known: {known}.")
+    return name
+
+
+def require_trust(path: pathlib.Path, trust: bool) -> None:
+    """Refuse to open a pickle that the user has not vouched for.
+
+    Raises:
+        ModelFileError: there is no such file, or `trust` is False.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path} cannot be read: there is no such file. Check the path.")
+    if not trust:
+        raise ModelFileError(
+            f"{path} is a pickle: opening it can run any code its author put there. If you know where it comes from, "
+            "say so with --trust (trust=True). The model file that is written then is safe to open and to share."
+        )
+
+
+def import_package(name: str, package: str | None = None) -> Any:
+    """A package that wrote the file, imported now.
+
+    Args:
+        name: of the module.
+        package: what pip calls it, where that differs.
+
+    Raises:
+        ConfigError: it is not installed.
+
+    Example:
+        >>> import_package("json").__name__
+        'json'
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"This file can only be read with the package {package or name}, which cannot be imported ({error}). "
+            "Install what conversions need: pip install 'jorbit[convert]'."
+        ) from error
