@@ -7,5 +7,6 @@ TERMS = Registry(
     {
         "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",
         "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
+        "zbl": "jorbit.terms.zbl:ZBL",
     },
 )
