@@ -5,6 +5,8 @@ from jorbit.core.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "hiphop": "jorbit.models.hiphop:HipHop",
+        "hipnn": "jorbit.models.hipnn:HipNN",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "readout": "jorbit.models.readout:Readout",
     },

@@ -1,0 +1,159 @@
+"""HIP-HOP-NN: invariants of up to four moments of the neighbours in every neuron."""
+
+from collections.abc import Iterable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jorbit.basis.invariant_sets import InvariantSet, invariant_set
+from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Needs, Params
+from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
+from jorbit.models.layers.neighbor_moments import NeighborMoments, one_hot_species
+from jorbit.models.layers.normalization import NORMALIZATIONS, bounded, group_norm
+from jorbit.models.layers.refined_species import refined_first_block
+from jorbit.models.layers.residual import AtomLayers, ResidualUpdate, dense
+from jorbit.models.layers.sensitivity import Sensitivities
+
+BLOCK = 64  # atoms whose invariants fit in a core's cache
+EPSILON = 1e-5  # of the group norm, as in the authors' code
+
+
+class HipHop(nn.Module):
+    """HIP-NN whose messages carry a scalar, a vector, a tensor, ... M per feature, whose invariants are mixed.
+
+    y_ib = sum over features a and invariants k of X_kab N_k(I_k(M_ia)) + sum_a W_ab z_ia + c_b, with N a normalisation;
+    the rest is `HipNN`. All weights of a message are shared by the degrees l of M.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+        invariants: which set, see `jorbit.basis.invariant_sets.invariant_set`: "hop13" (as published), its truncations
+            "hop13:n_max,l_max", "hop14", "flex15", "full20", "generated:n_max,l_max".
+        normalization: "bounded" divides a product of n moments by the (n - 1)th power of their length: smooth. "group"
+            is the published group norm over features: steep forces where the last neighbour leaves. "none".
+        n_features: width of the network.
+        n_sensitivities: radial functions.
+        n_interactions: blocks, each with one message.
+        n_atom_layers: layers of single atoms in each block.
+        soft_min, soft_max: where the first and the last radial function start, Å; soft_max None is 0.9 cutoff.
+        envelope: "quadratic" (smooth to second derivatives at the cutoff) or "cosine" (as published: the second
+            derivative jumps there).
+
+    Example:
+        >>> HipHop(n_species=2, invariants="hop13:3,2").set.size
+        5
+
+    References:
+        arXiv:2503.21939 (the invariants); Lubbers, Smith and Barros, J. Chem. Phys. 148, 241715 (2018) (the network).
+        The layer is that of the authors' code, github.com/lanl/hippynn, which this model can read.
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+    invariants: str = "hop14"
+    normalization: str = "bounded"
+    n_features: int = 32
+    n_sensitivities: int = 20
+    n_interactions: int = 2
+    n_atom_layers: int = 3
+    soft_min: float = 0.75
+    soft_max: float | None = None
+    envelope: str = "quadratic"
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "HipHop":
+        return cls(
+            n_species=n_species,
+            cutoff=3.0,
+            invariants="hop13:3,2",
+            n_features=4,
+            n_sensitivities=5,
+            n_atom_layers=1,
+        )
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def set(self) -> InvariantSet:
+        """The invariants of each feature."""
+        return invariant_set(self.invariants)
+
+    @property
+    def sensitivities(self) -> Sensitivities:
+        """The radial functions of every block."""
+        soft_max = 0.9 * self.cutoff if self.soft_max is None else self.soft_max
+        return Sensitivities(self.n_sensitivities, self.cutoff, self.soft_min, soft_max, self.envelope)
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """What training leaves alone."""
+        return ("constants/*",)
+
+    @nn.compact
+    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        if self.normalization not in NORMALIZATIONS:
+            raise ConfigError(f"Wanted a normalization in {NORMALIZATIONS}, got {self.normalization!r}.")
+        neighbors = graph.within(self.cutoff)
+        vectors = pair_vectors(graph, neighbors)
+        x = one_hot_species(graph.species, self.n_species, vectors.dtype)
+        levels = []
+        for k in range(self.n_interactions):
+            message = NeighborMoments(self.n_features, self.set.l_max, self.sensitivities, name=f"message_{k}")
+            y = InvariantMixing(self.invariants, self.normalization, name=f"mixing_{k}")(message(vectors, neighbors, x))
+            y = y + dense(self.n_features, x, f"self_{k}")(x)
+            x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
+                ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
+            )
+            levels.append(x)
+        energy = HierarchicalEnergy(name="readout")(levels)
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """The unit of energy from training data; the trained parameters stay as they are."""
+        return with_energy_scale(params, batches)
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["HipHop", Params]:
+        """The same function over more species: each behaves as the row it comes from."""
+        return self.copy(n_species=len(parents)), refined_first_block(params, parents)
+
+
+class InvariantMixing(nn.Module):
+    """y_ib = sum over k, a of X_kab N_k(I_k(M_ia)).
+
+    Attributes:
+        invariants: name of the set.
+        normalization: N, see `jorbit.models.layers.normalization`.
+    """
+
+    invariants: str
+    normalization: str
+
+    @nn.compact
+    def __call__(self, moments: Array) -> Array:
+        chosen, width, dtype = invariant_set(self.invariants), moments.shape[2], moments.dtype
+        orders = [c.order for c in chosen.contractions]
+        normal = nn.initializers.normal((2.0 / ((chosen.size + width) * width)) ** 0.5)
+        kernel = self.param("mixing_kernel", normal, (chosen.size, width, width), dtype)
+        if self.normalization == "group":
+            gain = self.param("gain", nn.initializers.ones, (chosen.size, width), dtype)
+            bias = self.param("bias", nn.initializers.zeros, (chosen.size, width), dtype)
+
+        def mixed(moments: Array) -> Array:
+            parts = [x.squeeze(1) for x in jax.lax.split(moments, (1,) * moments.shape[1], axis=1)]
+            values = chosen.columns(parts)
+            if self.normalization == "group":
+                values = group_norm(values, gain, bias, EPSILON)
+            elif self.normalization == "bounded":
+                lengths = [values[k] for k, n in enumerate(orders) if n == 2]  # v.v, Q:Q, ...
+                values = bounded(values, sum(lengths, start=parts[0] ** 2), orders)
+            return jnp.concatenate(values, axis=1) @ kernel.reshape(-1, width)
+
+        return map_atom_blocks(mixed, (moments,), BLOCK)

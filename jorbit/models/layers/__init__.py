@@ -1,0 +1,1 @@
+"""Parts that several models share: sums over neighbours, residual layers, readouts, normalisation."""
