@@ -39,6 +39,7 @@ class Graph:
         charge: total charge of each structure, e.
         neighborhoods: one per distinct cutoff asked for, ascending.
         atom_mask, structure_mask: True where real.
+        pbc: which lattice directions repeat. None: those that have a lattice vector.
     """
 
     positions: Float[Array, "atoms 3"]
@@ -50,6 +51,12 @@ class Graph:
     neighborhoods: tuple[Neighbors, ...]
     atom_mask: Bool[Array, " atoms"]
     structure_mask: Bool[Array, " structures"]
+    pbc: Bool[Array, "structures 3"] | None = None
+
+    @property
+    def periodic(self) -> Bool[Array, "structures 3"]:
+        """Which lattice directions repeat. Long-range terms read this; neighbours have their images already."""
+        return jnp.any(self.cell != 0, axis=-1) if self.pbc is None else self.pbc
 
     @property
     def n_atoms(self) -> int:

@@ -107,11 +107,12 @@ def build_graph(
     numbers, index = np.zeros(n_atoms, np.int32), np.zeros(n_atoms, np.int32)
     owner = np.full(n_atoms, n_structures - 1, np.int32)
     cell, charge = np.zeros((n_structures, 3, 3)), np.zeros(n_structures)
+    pbc = np.zeros((n_structures, 3), bool)
     for k, s in enumerate(structures):
         here = slice(offsets[k], offsets[k + 1])
         positions[here], numbers[here], owner[here] = s.positions, s.numbers, k
         index[here] = species.index(s.numbers, s.orbits)
-        cell[k], charge[k] = s.cell, s.charge
+        cell[k], charge[k], pbc[k] = s.cell, s.charge, s.pbc
     return Graph(
         positions=jnp.asarray(positions, dtype),
         numbers=jnp.asarray(numbers),
@@ -125,6 +126,7 @@ def build_graph(
         ),
         atom_mask=jnp.asarray(np.arange(n_atoms) < offsets[-1]),
         structure_mask=jnp.asarray(np.arange(n_structures) < len(structures)),
+        pbc=jnp.asarray(pbc),
     )
 
 

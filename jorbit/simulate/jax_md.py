@@ -194,6 +194,7 @@ class EnergyFunction:
             neighborhoods=(),
             atom_mask=jnp.ones(n_atoms, bool),
             structure_mask=jnp.ones(1, bool),
+            pbc=jnp.asarray(self.pbc, bool)[None],
         )
 
     def _lists(self, neighbor: Any, graph: Graph) -> tuple[DeviceNeighbors, Array]:

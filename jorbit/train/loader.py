@@ -136,6 +136,7 @@ class FrameStore:
             neighborhoods=tuple(neighborhoods),
             atom_mask=jnp.asarray(numbers.reshape(-1) > 0),
             structure_mask=jnp.asarray(real),
+            pbc=jnp.asarray(arrays["pbc"][rows] & real[:, None]),
         )
         labels = BatchLabels(
             energy=floats("energy", -1),
@@ -264,6 +265,7 @@ def _row(
         "species": np.asarray(graph.species),
         "cell": np.asarray(graph.cell)[0],
         "charge": np.asarray(graph.charge)[0],
+        "pbc": np.asarray(frame.structure.pbc, dtype=bool),
         "index": tuple(np.asarray(n.index) for n in graph.neighborhoods),
         "shifts": tuple(np.asarray(n.shifts).astype(np.int16) for n in graph.neighborhoods),
         "mask": tuple(np.asarray(n.mask) for n in graph.neighborhoods),
