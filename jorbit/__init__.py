@@ -1,7 +1,8 @@
 """jorbit: differentiable interatomic potentials in JAX.
 
-Public names, imported when first used: ``read``, ``fit``, ``predict``, ``save``, ``load``, ``to_jax_md``,
-``Calculator``, ``find_orbits``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``, ``simulate``.
+Public names, imported when first used: ``read``, ``fit``, ``fit_sgdml``, ``predict``, ``save``, ``load``,
+``to_jax_md``, ``Calculator``, ``find_orbits``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``,
+``simulate``.
 """
 
 import importlib
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jorbit.simulate.ase_calculator import Calculator as Calculator
     from jorbit.simulate.jax_md import to_jax_md as to_jax_md
     from jorbit.train.fit import fit as fit
+    from jorbit.train.sgdml import fit_sgdml as fit_sgdml
 
 _PUBLIC = {
     "Calculator": "jorbit.simulate.ase_calculator",
@@ -35,6 +37,7 @@ _PUBLIC = {
     "Structure": "jorbit.core.structure",
     "find_orbits": "jorbit.orbits",
     "fit": "jorbit.train.fit",
+    "fit_sgdml": "jorbit.train.sgdml",
     "load": "jorbit.potential.artefact",
     "predict": "jorbit.potential.predict",
     "read": "jorbit.datasets",

@@ -21,10 +21,12 @@ class Needs:
     Attributes:
         cutoff: radius of the neighbourhood in Å, or None when it needs no neighbours.
         upstream: names of AtomOutputs fields that earlier terms must fill, such as ("charges",).
+        float64: positions must be float64; `predict` sees to it.
     """
 
     cutoff: float | None = None
     upstream: tuple[str, ...] = ()
+    float64: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Term(Protocol):
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params: ...
 
     def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs: ...
+
+
+@runtime_checkable
+class SystemTerm(Term, Protocol):
+    """A term that knows one system only: these atoms in this order. `check_structure` raises for any other."""
+
+    def check_structure(self, structure: Structure) -> None: ...
 
 
 @runtime_checkable

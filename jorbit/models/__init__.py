@@ -9,5 +9,6 @@ MODELS = Registry(
         "hipnn": "jorbit.models.hipnn:HipNN",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "readout": "jorbit.models.readout:Readout",
+        "sgdml": "jorbit.models.sgdml:SGDML",
     },
 )

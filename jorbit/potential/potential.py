@@ -13,7 +13,7 @@ from jorbit.core.errors import ConfigError, MissingInputError
 from jorbit.core.graph import Graph
 from jorbit.core.ops import sum_over_structures
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import OrbitReference, Params, Term
+from jorbit.core.protocols import OrbitReference, Params, SystemTerm, Term
 from jorbit.core.registry import Registry
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
@@ -75,6 +75,11 @@ class Potential:
         """Distinct cutoffs the terms ask for, ascending, Å."""
         return tuple(sorted({float(t.needs.cutoff) for t in self.terms if t.needs.cutoff is not None}))
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether a term refuses other precisions."""
+        return any(t.needs.float64 for t in self.terms)
+
     def graph(self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None) -> Graph:
         """The padded graph of some structures with the neighbours this potential needs."""
         structures = [structures] if isinstance(structures, Structure) else structures
@@ -88,7 +93,13 @@ class Potential:
 
         Raises:
             OrbitError: a structure that is not what the orbits belong to, or no reference to assign them by.
+            StructureError: a term that knows one system only does not know this one.
         """
+        structures = list(structures)
+        for term in self.terms:
+            if isinstance(term, SystemTerm):
+                for structure in structures:
+                    term.check_structure(structure)
         return label_structures(structures, self.species, self.orbits)
 
     def init(self, key: Array, graph: Graph) -> Params:

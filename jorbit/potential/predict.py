@@ -1,7 +1,10 @@
 """predict(): compiled energies, forces and stresses."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import overload
+
+import jax
 
 from jorbit.core.compilation import counted_jit
 from jorbit.core.graph import Graph
@@ -42,5 +45,6 @@ def predict(
     single = isinstance(graph, Structure | Frame)
     items = [graph] if single else list(graph)  # type: ignore[arg-type]
     structures = [item.structure if isinstance(item, Frame) else item for item in items]
-    results = [unbatch(_predict(potential, params, potential.graph(s)), [s])[0] for s in structures]
+    with jax.enable_x64(True) if potential.needs_float64 else contextlib.nullcontext():
+        results = [unbatch(_predict(potential, params, potential.graph(s)), [s])[0] for s in structures]
     return results[0] if single else results

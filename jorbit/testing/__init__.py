@@ -9,11 +9,13 @@ from jorbit.testing.finite_difference import (
 )
 from jorbit.testing.loss_contract import LOSS_CHECKS, check_loss
 from jorbit.testing.requirements import ContractError
+from jorbit.testing.system_contract import SYSTEM_CHECKS
 from jorbit.testing.term_contract import TERM_CHECKS, TermCase, check_term, term_case
 
 __all__ = [
     "DESCRIPTOR_CHECKS",
     "LOSS_CHECKS",
+    "SYSTEM_CHECKS",
     "TERM_CHECKS",
     "ContractError",
     "DegeneratePair",

@@ -344,6 +344,8 @@ TERM_CHECKS: tuple[Callable[[TermCase], None], ...] = (
 def check_term(cls: type, seed: int = 0) -> None:
     """Run a registered model or physics term through its whole contract.
 
+    A term that knows one system only has its own (`jorbit.testing.system_contract`).
+
     Args:
         cls: the component's class.
         seed: of its random parameters.
@@ -355,7 +357,9 @@ def check_term(cls: type, seed: int = 0) -> None:
         >>> from jorbit.terms.reference_energy import ReferenceEnergy
         >>> check_term(ReferenceEnergy)
     """
+    from jorbit.testing.system_contract import SYSTEM_CHECKS  # which builds on this module
+
     case = term_case(cls, seed)
     with jax.enable_x64(True):
-        for check in TERM_CHECKS:
+        for check in SYSTEM_CHECKS if hasattr(cls, "check_structure") else TERM_CHECKS:
             check(case)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.linalg import blas, lapack
 
 _PANEL = 1024
+_DIRECT = 12_000  # rows up to which LAPACK's own routine is safe; it is faster
 
 
 def add_gram(
@@ -31,10 +32,10 @@ def add_gram(
         gram[start:, start:stop] += (rows[:, start:stop].T @ rows[:, start:]).T
 
 
-def cholesky(matrix: Float[np.ndarray, "n n"], panel: int = _PANEL) -> int | None:
+def cholesky(matrix: Float[np.ndarray, "n n"], panel: int | None = None) -> int | None:
     """Replace the lower triangle of a symmetric matrix (Fortran order) by L of matrix = L L^T.
 
-    The upper triangle is neither read nor kept.
+    The upper triangle is neither read nor kept. Matrices of moderate size are left to LAPACK when no panel is given.
 
     Returns:
         None, or the first row at which the matrix is not positive definite (its contents are then lost).
@@ -45,6 +46,12 @@ def cholesky(matrix: Float[np.ndarray, "n n"], panel: int = _PANEL) -> int | Non
         (None, [[2.0, 0.0], [1.0, 2.0]])
     """
     n = len(matrix)
+    if panel is None and n <= _DIRECT and matrix.flags.f_contiguous:
+        factor, info = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+        if factor is not matrix and not np.shares_memory(factor, matrix):
+            matrix[...] = factor
+        return info - 1 if info else None
+    panel = _PANEL if panel is None else panel
     for start in range(0, n, panel):
         stop = min(start + panel, n)
         here = matrix[start:, start:stop]
