@@ -8,6 +8,7 @@ MODELS = Registry(
         "hiphop": "jorbit.models.hiphop:HipHop",
         "hipnn": "jorbit.models.hipnn:HipNN",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
+        "mace": "jorbit.models.mace:MACE",
         "readout": "jorbit.models.readout:Readout",
         "sgdml": "jorbit.models.sgdml:SGDML",
     },
