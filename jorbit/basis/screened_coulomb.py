@@ -21,6 +21,8 @@ def zbl_energy(
     length: float = LENGTH,
     exponent: float = EXPONENT,
     coulomb: float = COULOMB,
+    amplitudes: tuple[float, ...] = AMPLITUDES,
+    rates: tuple[float, ...] = RATES,
 ) -> Float[Array, "*batch"]:
     """e^2 / (4 pi eps0) Z_i Z_j / r phi(r / a) with a = length / (Z_i^exponent + Z_j^exponent), in eV.
 
@@ -29,6 +31,7 @@ def zbl_energy(
         number_i, number_j: atomic numbers.
         length, exponent: of the screening length, Å.
         coulomb: e^2 / (4 pi eps0), eV Å.
+        amplitudes, rates: of the exponentials in phi.
 
     Example:
         >>> round(float(zbl_energy(jnp.array(1.0), jnp.array(14), jnp.array(14))), 2)
@@ -39,5 +42,5 @@ def zbl_energy(
     """
     z_i, z_j = number_i.astype(r.dtype), number_j.astype(r.dtype)
     x = r * (jnp.maximum(z_i, 1.0) ** exponent + jnp.maximum(z_j, 1.0) ** exponent) / length
-    phi = sum(a * jnp.exp(-rate * x) for a, rate in zip(AMPLITUDES, RATES, strict=True))
+    phi = sum(a * jnp.exp(-rate * x) for a, rate in zip(amplitudes, rates, strict=True))
     return coulomb * z_i * z_j / r * phi

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jorbit.basis.cutoff import polynomial_cutoff
-from jorbit.basis.screened_coulomb import EXPONENT, LENGTH, zbl_energy
+from jorbit.basis.screened_coulomb import AMPLITUDES, EXPONENT, LENGTH, RATES, zbl_energy
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors
@@ -31,6 +31,7 @@ class ZBL:
         power: of the polynomial that ends the interaction; larger leaves more of it.
         length, exponent: of the screening length, Å.
         coulomb: e^2 / (4 pi eps0), eV Å.
+        amplitudes, rates: of the exponentials that screen the charges (other programs round them).
 
     Example:
         >>> ZBL(cutoff=2.5).needs.cutoff
@@ -47,6 +48,8 @@ class ZBL:
     length: float = LENGTH
     exponent: float = EXPONENT
     coulomb: float = COULOMB
+    amplitudes: tuple[float, ...] = AMPLITUDES
+    rates: tuple[float, ...] = RATES
     is_short_range: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -75,6 +78,15 @@ class ZBL:
         z_i, z_j = graph.numbers[:, None], gather_neighbors(graph.numbers, neighbors)
         radii = self.scale * jnp.asarray(RADII, r.dtype)
         reach = jnp.minimum(radii[z_i] + radii[z_j], self.cutoff)
-        energy = zbl_energy(r, z_i, z_j, length=self.length, exponent=self.exponent, coulomb=self.coulomb)
+        energy = zbl_energy(
+            r,
+            z_i,
+            z_j,
+            length=self.length,
+            exponent=self.exponent,
+            coulomb=self.coulomb,
+            amplitudes=self.amplitudes,
+            rates=self.rates,
+        )
         energy = energy * polynomial_cutoff(r / reach, 1.0, self.power)
         return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, energy, 0.0).sum(axis=1))
