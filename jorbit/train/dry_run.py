@@ -84,10 +84,11 @@ def _bucket(problem: Problem, k: int) -> dict[str, Any]:
     store, config = problem.train, problem.config
     bucket = store.buckets[k]
     size = store.size_of(bucket)
-    graph, labels = store.load(Batch(k, np.arange(size)))
-    static = (problem.potential, problem.objective, problem.optimizer, config.explosion)
+    devices = problem.devices
+    graph, labels = devices.share_out(store.load(Batch(k, np.arange(size))))
+    static = (problem.potential, problem.objective, problem.optimizer, config.explosion, devices.n)
     rate = jnp.asarray(config.learning_rate, config.float_type)
-    arguments = (problem.start, problem.fixed, graph, labels, rate)
+    arguments = (*devices.everywhere((problem.start, problem.fixed)), graph, labels, devices.everywhere(rate))
     times = []
     for _ in range(1 + _STEPS):
         started = time.perf_counter()

@@ -26,6 +26,7 @@ from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
 from jorbit.train.loop import Loop, Problem
 from jorbit.train.objective import reweighted, species_factors
+from jorbit.train.parallel import Devices
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.statistics import compositions
 from jorbit.train.statistics import reference_energies as find_reference_energies
@@ -158,6 +159,7 @@ def prepare(
     if not trained.terms:
         raise ConfigError("The potential has nothing but reference energies: add a model to train.")
     factors = species_factors(potential.species, config.species_weights) if config.species_weights else None
+    devices = Devices.choose(config.devices)
 
     def store(some: Sequence[Frame]) -> FrameStore:
         shift = None
@@ -170,6 +172,7 @@ def prepare(
             potential.cutoffs,
             batch_size=config.batch_size,
             dtype=config.float_type,
+            multiple_of=devices.n,
             energy_shift=shift,
             species_weights=factors,
             report=report,
@@ -193,6 +196,7 @@ def prepare(
         valid=store(validation) if validation else None,
         frames=frames,
         start=start_state(optimizer, free, config.float_type),
+        devices=devices,
     )
     return problem, references
 
@@ -255,7 +259,7 @@ def _initial_params(
 
 def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequence[Frame], problem: Problem) -> str:
     settings = problem.config.to_json()
-    for name in ("max_minutes", "checkpoint_minutes", "log_every"):  # change nothing about the parameters
+    for name in ("max_minutes", "checkpoint_minutes", "log_every", "devices"):  # change nothing about the parameters
         del settings[name]
     weights = [
         np.hstack([x.labels.energy_weight, x.labels.forces_weight, x.labels.stress_weight]).tolist() for x in frames

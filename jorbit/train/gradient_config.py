@@ -32,6 +32,8 @@ class GradientConfig:
         patience: stop when the validation loss has not fallen for so many epochs; None never.
         max_minutes: stop after this time and keep the best; None never.
         dtype: "float32" or "float64".
+        devices: over how many devices the structures of a batch are shared out; None: all there are (of all hosts). The
+            result is that of one device, but for the rounding of sums in another order.
         seed: of initial parameters and of the order of batches.
         freeze: patterns of parameters that stay as they are ("readout/params/hidden_0*").
         reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", "keep"
@@ -66,6 +68,7 @@ class GradientConfig:
     patience: int | None = None
     max_minutes: float | None = None
     dtype: Literal["float32", "float64"] = "float32"
+    devices: int | None = None
     seed: int = 0
     freeze: tuple[str, ...] = ()
     reference_energies: str | Mapping[str | int, float] | None = None
@@ -80,6 +83,8 @@ class GradientConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        if self.devices is not None and self.devices < 1:
+            raise ConfigError(f"devices must be a positive number, or None for all, got {self.devices}.")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
         if self.on_failure not in ("stop", "rollback"):

@@ -61,12 +61,14 @@ class FrameStore:
         batch_size: structures per batch.
         cutoffs: of the neighbourhoods, ascending, Å.
         dtype: float type of the batches.
+        multiple_of: batches are filled up with empty structures to a multiple of this: the number of devices.
     """
 
     buckets: tuple[Bucket, ...]
     batch_size: int
     cutoffs: tuple[float, ...]
     dtype: Any
+    multiple_of: int = 1
 
     @property
     def n_frames(self) -> int:
@@ -98,7 +100,7 @@ class FrameStore:
     def load(self, batch: Batch) -> tuple[Graph, BatchLabels]:
         """The padded graph and labels of a batch; the last batch of a bucket is filled up with empty structures."""
         bucket = self.buckets[batch.bucket]
-        size, n_atoms = self.size_of(bucket), bucket.capacity.n_atoms
+        size, n_atoms = -(-self.size_of(bucket) // self.multiple_of) * self.multiple_of, bucket.capacity.n_atoms
         real = np.arange(size) < len(batch.rows)
         full = len(batch.rows) == size
         rows = np.concatenate([batch.rows, np.zeros(size - len(batch.rows), batch.rows.dtype)])
@@ -156,6 +158,7 @@ def frame_store(
     *,
     batch_size: int,
     dtype: Any = np.float32,
+    multiple_of: int = 1,
     energy_shift: Float[np.ndarray, " frames"] | None = None,
     species_weights: Sequence[float] | None = None,
     report: Callable[[str, int, int], None] = lambda *_: None,
@@ -168,6 +171,7 @@ def frame_store(
         cutoffs: of the neighbourhoods, ascending, Å.
         batch_size: structures per batch.
         dtype: float type of the batches.
+        multiple_of: batches are filled up to a multiple of this.
         energy_shift: subtracted from the energies in float64, eV: reference energies.
         species_weights: factor on the weight of the forces of each row of the species table.
         report: report("neighbours", done, total).
@@ -191,7 +195,7 @@ def frame_store(
             report("neighbours", done, len(frames))
         stacked = jax.tree.map(lambda *leaves: _narrow(np.stack(leaves), dtype), *rows)
         buckets.append(Bucket(capacity, np.array(members), stacked))
-    store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype))
+    store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of)
     kinds = ("energy_weight", "forces_weight", "stress_weight")
     if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):
         raise DataError("None of the frames has an energy, forces or a stress with a weight: nothing to learn from.")

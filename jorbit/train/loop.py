@@ -21,6 +21,7 @@ from jorbit.train.gradient_report import Memory, RunLog
 from jorbit.train.loader import Batch, FrameStore, Prefetch
 from jorbit.train.objective import Objective
 from jorbit.train.optimizer import Optimizer, plateau
+from jorbit.train.parallel import Devices
 from jorbit.train.progress import Report
 from jorbit.train.step import N_SUMS, TrainState, measure, summary, train_step
 
@@ -40,6 +41,7 @@ class Problem:
         train, valid: the data; valid is None without validation frames.
         frames: training frames, to write out a bad batch.
         start: the state before the first step.
+        devices: where it runs.
     """
 
     potential: Potential
@@ -51,6 +53,7 @@ class Problem:
     valid: FrameStore | None
     frames: Sequence[Frame]
     start: TrainState
+    devices: Devices
 
 
 class Loop:
@@ -58,10 +61,11 @@ class Loop:
 
     def __init__(self, problem: Problem, folder: Path | None, report: Report):
         self.problem, self.folder, self.report = problem, folder, report
-        self.state = problem.start
+        self.state = problem.devices.everywhere(problem.start)
+        self.fixed = problem.devices.everywhere(problem.fixed)
         self.memory = Memory()
-        self.best = problem.start.params
-        self.anchor = (problem.start, Memory())  # the last good end of an epoch
+        self.best = self.state.params
+        self.anchor = (self.state, Memory())  # the last good end of an epoch
         self.schedule = problem.config.build_schedule(problem.train.n_batches)
         names = ("prepare", "compile", "train", "validate", "wait")
         self.seconds: dict[str, float] = dict.fromkeys(names, 0.0)
@@ -77,12 +81,17 @@ class Loop:
         """Finished epochs."""
         return len(self.memory.epochs)
 
+    @property
+    def _files(self) -> Path | None:
+        """Where this process writes."""
+        return self.folder if self.problem.devices.writes else None
+
     def open_folder(self, resume: bool, fingerprint: str) -> None:
         """Go on from the newest checkpoint, or start a log."""
         self.fingerprint = fingerprint
         found = load_checkpoint(self.folder, self._tree()) if resume and self.folder else None
         if found is None:
-            self.log = RunLog(self.folder)
+            self.log = RunLog(self._files)
             if resume:
                 self.notes.append("There was no checkpoint to go on from: started from the beginning.")
             self.log.write("start", step=0, config=self.problem.config.to_json(), fingerprint=fingerprint)
@@ -92,13 +101,14 @@ class Loop:
                 f"The checkpoints in {self.folder} belong to a run with other data, another potential or other "
                 "settings. Restore those, or train in another folder."
             )
-        self.state, self.best = found.tree["state"], found.tree["best"]
-        self.anchor = (found.tree["anchor"], Memory.from_json(found.memory["anchor"]))
+        tree = self.problem.devices.everywhere(found.tree)
+        self.state, self.best = tree["state"], tree["best"]
+        self.anchor = (tree["anchor"], Memory.from_json(found.memory["anchor"]))
         self.memory = Memory.from_json(found.memory["memory"])
         self.early = self._is_patience_over(self.memory)
         self.notes += found.notes
         step = int(self.state.step)
-        self.log = RunLog(self.folder, step)
+        self.log = RunLog(self._files, step)
         self.log.write("resume", step=step, checkpoint=found.path.name, notes=list(found.notes))
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -128,13 +138,14 @@ class Loop:
                         flying.pop(0).loss.block_until_ready()
                     step += 1
                     at_end = step == (self.epoch + 1) * len(order)
-                    if step % config.log_every == 0 or at_end:
+                    looks = step % config.log_every == 0 or at_end
+                    if looks:
                         if int(self.state.trouble):
                             self._handle_trouble(order)
                             return False
                         self._log_step(step, float(rate))
                     self.report("train", step, config.epochs * len(order))
-                    if self._time_is_up() or stopped():
+                    if self._is_told_to_stop(stopped, looks):
                         self.interrupted = True
                     if self.interrupted and not at_end:
                         return False
@@ -146,14 +157,23 @@ class Loop:
 
     def _step(self, graph: Any, labels: Any, rate: jax.Array) -> TrainState:
         problem = self.problem
-        arguments = (problem.potential, problem.objective, problem.optimizer, problem.config.explosion)
+        static = (problem.potential, problem.objective, problem.optimizer, problem.config.explosion, problem.devices.n)
+        graph, labels = problem.devices.share_out((graph, labels))
+        rate = problem.devices.everywhere(rate)
         compiled, started = compilations().get("train step", 0), time.perf_counter()
-        self.state = train_step(*arguments, self.state, problem.fixed, graph, labels, rate)
+        self.state = train_step(*static, self.state, self.fixed, graph, labels, rate)
         if compilations()["train step"] > compiled:
             self.state.loss.block_until_ready()
             self.seconds["compile"] += time.perf_counter() - started
             self.seconds["train"] -= time.perf_counter() - started
         return self.state
+
+    def _is_told_to_stop(self, stopped: Callable[[], bool], looks: bool) -> bool:
+        """Time or Ctrl-C; several processes ask the first one, and not at every step."""
+        devices = self.problem.devices
+        if devices.together and not looks:
+            return False
+        return devices.agree(self._time_is_up() or stopped())
 
     def _time_is_up(self) -> bool:
         limit = self.problem.config.max_minutes
@@ -204,7 +224,7 @@ class Loop:
         entry["seconds"] = memory.seconds + time.perf_counter() - self.started
         self.memory = dataclasses.replace(memory, epochs=(*memory.epochs, entry), **changes)
         self.early = self._is_patience_over(self.memory)
-        self.state = self.state.replace(epoch_loss=jnp.zeros_like(self.state.epoch_loss))  # type: ignore[attr-defined]
+        self.state = dataclasses.replace(self.state, epoch_loss=jnp.zeros_like(self.state.epoch_loss))
         self.anchor = (self.state, self.memory)
         self.log.write("epoch", **entry)
 
@@ -219,10 +239,11 @@ class Loop:
             raise DataError("There are no validation frames.")
         totals = np.zeros(N_SUMS)
         small = sum(b.n_bytes for b in valid.buckets) < _RESIDENT
+        loaded = (problem.devices.share_out(valid.load(b)) for b in valid.order(None))
         if small and self._resident is None:
-            self._resident = [valid.load(b)[0:2] for b in valid.order(None)]
-        batches = self._resident if self._resident is not None else (valid.load(b) for b in valid.order(None))
-        sums = [measure(problem.potential, problem.objective, params, problem.fixed, g, x) for g, x in batches]
+            self._resident = list(loaded)
+        static = (problem.potential, problem.objective, problem.devices.n)
+        sums = [measure(*static, params, self.fixed, g, x) for g, x in self._resident or loaded]
         for some in sums:
             totals += np.asarray(some, dtype=np.float64)
         return summary(totals)
@@ -253,8 +274,8 @@ class Loop:
                 remembered, scale=scale, rollbacks=self.memory.rollbacks + 1, notes=notes, seconds=self.memory.seconds
             )
             self.log.write("rollback", step=int(self.state.step), scale=scale)
-            if self.folder is not None:
-                forget_after(self.folder, int(self.state.step))
+            if self._files is not None:
+                forget_after(self._files, int(self.state.step))
             self._checkpoint(always=True)
             return
         raise TrainingError(
@@ -263,9 +284,9 @@ class Loop:
         )
 
     def _write_batch(self, step: int, members: Sequence[int]) -> Path | None:
-        if self.folder is None:
+        if self._files is None:
             return None
-        path = self.folder / f"bad-batch-{step}.extxyz"
+        path = self._files / f"bad-batch-{step}.extxyz"
         try:
             write_extxyz(path, [self.problem.frames[k] for k in members])
         except OSError as error:
@@ -279,7 +300,7 @@ class Loop:
     def _checkpoint(self, always: bool = False) -> None:
         """Save when it is time. A disk that is full costs this checkpoint, and the notes say so."""
         now = time.perf_counter()
-        if self.folder is None or not (always or now - self.saved >= 60 * self.problem.config.checkpoint_minutes):
+        if self._files is None or not (always or now - self.saved >= 60 * self.problem.config.checkpoint_minutes):
             return
         if int(self.state.trouble):
             return  # a state that stands still is looked at by the loop
@@ -292,7 +313,7 @@ class Loop:
         }
         step = int(self.state.step)
         try:
-            path = save_checkpoint(self.folder, step, self._tree(), content)
+            path = save_checkpoint(self._files, step, self._tree(), content)
         except OSError as error:
             note = (
                 f"The checkpoint of step {step} could not be written: {error.strerror or error}. The training went on; "

@@ -1,5 +1,6 @@
 """One update of the parameters, compiled once per capacity, with its own watch for NaN and explosions."""
 
+import dataclasses
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,10 +18,10 @@ from jorbit.core.outputs import BatchLabels
 from jorbit.core.protocols import Params
 from jorbit.core.pytree import pytree
 from jorbit.losses.residuals import QUANTITIES, residuals
-from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
 from jorbit.train.objective import Objective
 from jorbit.train.optimizer import Optimizer
+from jorbit.train.parallel import sharded_prediction
 
 
 @pytree
@@ -118,6 +119,7 @@ def _step(
     objective: Objective,
     optimizer: Optimizer,
     explosion: float,
+    n_devices: int,
     state: TrainState,
     fixed: Any,
     graph: Graph,
@@ -125,7 +127,7 @@ def _step(
     learning_rate: Array,
 ) -> TrainState:
     def loss_of(trained: Any) -> Array:
-        prediction = energy_and_derivatives(potential, join_params(trained, fixed), graph)
+        prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
         return objective(prediction, labels, graph)
 
     loss, gradient = jax.value_and_grad(loss_of)(state.params)
@@ -151,19 +153,25 @@ def _step(
     kept = jax.tree.map(lambda old, fresh: jnp.where(bad, old, fresh), state, new)
     # The step that failed says so itself; later ones change nothing at all.
     shown = {n: jnp.where(stopped, getattr(state, n), getattr(new, n)) for n in ("loss", "gradient_norm", "trouble")}
-    return kept.replace(**shown)
+    return dataclasses.replace(kept, **shown)
 
 
-train_step = counted_jit(_step, "train step", static_argnums=(0, 1, 2, 3))
+train_step = counted_jit(_step, "train step", static_argnums=(0, 1, 2, 3, 4))
 
 # Of each kind: sum of weight * |error|, of weight * error^2, of weight * components.
 N_SUMS = 2 + 3 * len(QUANTITIES)
 
 
 def _measure(
-    potential: Potential, objective: Objective, trained: Any, fixed: Any, graph: Graph, labels: BatchLabels
+    potential: Potential,
+    objective: Objective,
+    n_devices: int,
+    trained: Any,
+    fixed: Any,
+    graph: Graph,
+    labels: BatchLabels,
 ) -> Float[Array, " sums"]:
-    prediction = energy_and_derivatives(potential, join_params(trained, fixed), graph)
+    prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
     n = graph.structure_mask.sum().astype(graph.positions.dtype)
     sums = [n * objective(prediction, labels, graph), n]
     for kind in QUANTITIES:
@@ -173,7 +181,7 @@ def _measure(
     return jnp.stack(sums)
 
 
-measure = counted_jit(_measure, "validation step", static_argnums=(0, 1))
+measure = counted_jit(_measure, "validation step", static_argnums=(0, 1, 2))
 
 
 def summary(sums: Float[np.ndarray, " sums"]) -> dict[str, float]:
