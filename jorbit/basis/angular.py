@@ -2,9 +2,12 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
+
+from jorbit.core.ops import safe_divide, safe_norm
 
 
 def real_spherical_harmonics(unit: Float[Array, "*batch 3"], l_max: int) -> Float[Array, "*batch lm"]:
@@ -22,7 +25,35 @@ def real_spherical_harmonics(unit: Float[Array, "*batch 3"], l_max: int) -> Floa
     References:
         Bigi, Fraux, Browning and Ceriotti, J. Chem. Phys. 159, 064802 (2023).
     """
-    x, y, z = unit[..., 0], unit[..., 1], unit[..., 2]
+    return _harmonics(unit[..., 0], unit[..., 1], unit[..., 2], l_max)
+
+
+def direction_gradients(
+    vectors: Float[Array, "*batch 3"], l_max: int
+) -> tuple[Float[Array, "*batch lm"], Float[Array, "*batch 3 lm"]]:
+    """Y_lm of the directions of vectors (Å), and d Y_lm / d vector, 1/Å; zero gradients for zero vectors.
+
+    The polynomials are differentiated with respect to x, y and z one at a time, and the part along the vector removed:
+    a third of the work of differentiating through the norm.
+    """
+    r = safe_norm(vectors)
+    unit = safe_divide(vectors, jnp.broadcast_to(r[..., None], vectors.shape))
+    xyz = [unit[..., k] for k in range(3)]
+    slopes = []
+    for k in range(3):
+
+        def along(one: Array, k: int = k) -> Array:
+            return _harmonics(*(one if k == q else xyz[q] for q in range(3)), l_max)
+
+        slopes.append(jax.jvp(along, (xyz[k],), (jnp.ones_like(r),))[1])
+    outwards = sum(u[..., None] * slope for u, slope in zip(xyz, slopes, strict=True))
+    inverse = safe_divide(jnp.ones_like(r), r)[..., None]
+    across = [inverse * (slope - u[..., None] * outwards) for u, slope in zip(xyz, slopes, strict=True)]
+    return _harmonics(*xyz, l_max), jnp.stack(across, axis=-2)
+
+
+def _harmonics(x: Array, y: Array, z: Array, l_max: int) -> Array:
+    """Y_lm as polynomials of the components of a unit vector."""
     cosines, sines = [jnp.ones_like(x)], [jnp.zeros_like(x)]
     for _ in range(l_max):
         cosines, sines = (

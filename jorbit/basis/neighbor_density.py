@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from jorbit.basis.angular import real_spherical_harmonics
+from jorbit.basis.angular import direction_gradients, real_spherical_harmonics
 from jorbit.basis.envelope import Envelope
 from jorbit.basis.radial_table import evaluate_series
 from jorbit.core.ops import safe_divide, safe_norm
@@ -76,11 +76,8 @@ class NeighborDensity:
         r = safe_norm(vectors)
         unit = safe_divide(vectors, jnp.broadcast_to(r[..., None], vectors.shape))
         (radial, angular), (slope, _) = jax.jvp(self.functions, (vectors,), (unit,))
-        along = [
-            jax.jvp(self.angular, (vectors,), (jnp.broadcast_to(jnp.eye(3, dtype=r.dtype)[x], vectors.shape),))[1]
-            for x in range(3)
-        ]
-        d_angular = jnp.stack(along, axis=2).reshape(*r.shape[:1], -1, along[0].shape[-1])  # [atoms, slots * 3, lm]
+        d_angular = direction_gradients(vectors, self.l_max)[1] * float(0.5 / np.sqrt(np.pi))
+        d_angular = d_angular.reshape(*r.shape[:1], -1, d_angular.shape[-1])  # [atoms, slots * 3, lm]
         radial, slope, angular, d_angular = jax.lax.optimization_barrier((radial, slope, angular, d_angular))
         tables = []
         for degree, c in enumerate(coefficients):
