@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from common import environment, load_rows, write
-from pruning_linear import SYSTEMS, choose, errors, frames_of, gather_system, model, solve
+from pruning_linear import SYSTEMS, choose, errors, frames_of, gather_system, held_out_rms, model, solve
 from pruning_peers import GAP, PACE, SNAP
 
 RESULT = "pruning"
@@ -85,10 +85,12 @@ def feature_sets(element: str, basis: tuple[int, int, int], names: list[str], ca
 def run_linear(element: str, basis: tuple[int, int, int], sets: list[str], cache: pathlib.Path, rows: dict) -> None:
     """Linear readouts of all sets, from one pass over the data."""
     system, scale = gather_system(element, *basis, cache), model(element, *basis).prior_scale()
+    _, held, _ = frames_of(element)
     for name, choices in feature_sets(element, basis, sets, cache):
-        found, ridges = [], []
+        found, ridges, held_out = [], [], []
         for features in choices:
-            c, ridge = solve(system, scale, features)
+            c, ridge, misfit = solve(system, scale, features)
+            held_out.append(held_out_rms(misfit, held))
             found.append(errors(system, features, c))
             ridges.append(ridge)
         mean = {k: float(np.mean([f[k] for f in found])) for k in found[0]}
@@ -96,6 +98,7 @@ def run_linear(element: str, basis: tuple[int, int, int], sets: list[str], cache
         row = {"element": element, "tool": f"linear, {name}, K{basis[0]} l{basis[1]} nu{basis[2]}", "readout": "linear"}
         row |= {"set": name, "basis": basis, "n_features": len(choices[0]), "n_candidates": len(scale), "ridge": ridges}
         row |= {"features": choices[0].tolist(), "dtype": "float64", "seeds": len(choices)}
+        row |= {"held_out_rms": float(np.mean(held_out))}
         keep(rows, row | mean | spread)
 
 
@@ -164,7 +167,7 @@ def linear_start(element: str, basis: tuple[int, int, int], features: np.ndarray
     chosen = tuple(int(k) for k in features)
     system = gather_system(element, *basis, options.cache, chosen)
     scale = model(element, *basis, features=chosen).prior_scale()
-    c, _ = solve(system, scale, np.arange(len(chosen)))
+    c, _, _ = solve(system, scale, np.arange(len(chosen)))
     term = next(t for t in potential.terms if hasattr(t, "descriptor"))
     some = [f.structure for f in frames[::4]]
     capacity = capacity_for(some, potential.cutoffs)
@@ -199,7 +202,7 @@ def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], op
     from jorbit.terms.reference_energy import ReferenceEnergy
     from jorbit.train.metrics import evaluate
 
-    fitted, _, test = frames_of(element)
+    fitted, held, test = frames_of(element)
     for name, choices in feature_sets(element, basis, sets, options.cache):
         features = tuple(int(k) for k in choices[0])
         n = len(features)
@@ -207,7 +210,7 @@ def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], op
         inner = pruning_quadratic.inner_features(term.descriptor.space, options.inner)
         system = pruning_quadratic.gather(element, basis, features, inner, options.cache)
         scale = pruning_quadratic.prior(term.prior_scale(), inner)
-        c, ridge = solve(system, scale, np.arange(len(scale)))
+        c, ridge, misfit = solve(system, scale, np.arange(len(scale)))
         network = Readout(descriptor=term.descriptor, n_species=1, hidden=(len(inner),), activation="square")
         species = SpeciesTable.from_structures([fitted[0].structure])
         potential = Potential((ReferenceEnergy(n_species=1), network), species)
@@ -216,6 +219,7 @@ def run_quadratic(element: str, basis: tuple[int, int, int], sets: list[str], op
         row = {"element": element, "tool": f"quadratic, {name}, K{basis[0]} l{basis[1]} nu{basis[2]}"}
         row |= {"readout": "quadratic", "set": name, "basis": basis, "n_features": n, "features": list(features)}
         row |= {"hidden": [len(inner)], "n_parameters": len(c), "ridge": [ridge], "dtype": "float64"}
+        row |= {"held_out_rms": held_out_rms(misfit, held)}
         row |= {
             "energy_mae_mev_per_atom": 1e3 * e.energy_mae_per_atom,
             "energy_rmse_mev_per_atom": 1e3 * e.energy_rmse_per_atom,

@@ -125,8 +125,13 @@ def gather_system(
     return system
 
 
-def solve(system: System, scale: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Ridge that predicts the held-out frames best, then the fit of all training frames with it."""
+def solve(system: System, scale: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Ridge that predicts the held-out frames best, then the fit of all training frames with it.
+
+    Returns:
+        Coefficients, ridge, and the weighted squares that are left over on the held-out frames, less the squares of
+        their labels: what may choose between models, unlike errors on the test frames.
+    """
     columns = np.append(features, len(system.moment) - 1)
     weight = np.append(scale[features], 0.0)
     last = len(columns) - 1
@@ -155,7 +160,14 @@ def solve(system: System, scale: np.ndarray, features: np.ndarray) -> tuple[np.n
     misfit = [c @ held @ c - 2 * c @ held_moment for c in tried]
     best = int(np.argmin(misfit))
     both = coefficients(system.gram + system.held_gram, system.moment + system.held_moment, ridges[best : best + 1])
-    return both[0], float(ridges[best])
+    return both[0], float(ridges[best]), float(misfit[best])
+
+
+def held_out_rms(misfit: float, held) -> float:  # type: ignore[no-untyped-def]
+    """Root mean square of the weighted residuals of held-out frames (eV, eV/Å) that leave this `misfit`."""
+    rows = [np.append(f.labels.energy * ENERGY_WEIGHT / np.sqrt(f.structure.n_atoms), f.labels.forces) for f in held]
+    y = np.concatenate(rows)
+    return float(np.sqrt(max(misfit + y @ y, 0.0) / len(y)))
 
 
 def errors(system: System, features: np.ndarray, c: np.ndarray) -> dict[str, float]:
