@@ -15,7 +15,9 @@ from jorbit.potential.potential import Potential
 CONVERTERS = Registry(
     "converter",
     {
+        "hippynn": "jorbit.convert.hippynn:convert_hippynn",
         "mace": "jorbit.convert.mace:convert_mace",
+        "sgdml": "jorbit.convert.sgdml:convert_sgdml",
     },
 )
 

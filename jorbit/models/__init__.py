@@ -10,6 +10,7 @@ MODELS = Registry(
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "mace": "jorbit.models.mace:MACE",
         "readout": "jorbit.models.readout:Readout",
+        "schnet": "jorbit.models.schnet:SchNet",
         "sgdml": "jorbit.models.sgdml:SGDML",
     },
 )

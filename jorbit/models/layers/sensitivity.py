@@ -7,10 +7,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.basis.cutoff import cosine_cutoff, quadratic_cutoff
 from jorbit.core.errors import ConfigError
+from jorbit.models.layers.envelopes import check_envelope, envelope
 
-ENVELOPES = {"quadratic": quadratic_cutoff, "cosine": cosine_cutoff}
 CLOSEST = 1e-3  # Å; nearer than this all functions are 0 to any precision, and 1 / r stays finite
 
 
@@ -43,8 +42,7 @@ class Sensitivities:
     envelope: str = "quadratic"
 
     def __post_init__(self) -> None:
-        if self.envelope not in ENVELOPES:
-            raise ConfigError(f"Wanted an envelope in {sorted(ENVELOPES)}, got {self.envelope!r}.")
+        check_envelope(self.envelope)
         if self.n < 1 or not 0 < self.soft_min < self.soft_max <= self.cutoff:
             raise ConfigError(
                 "Wanted at least one sensitivity and 0 < soft_min < soft_max <= cutoff, got "
@@ -64,4 +62,4 @@ class Sensitivities:
         inverse = 1.0 / jnp.maximum(r, CLOSEST)
         nearness = (inverse[..., None] - (1.0 / centers).reshape(last)) * widths.reshape(last)
         gaussians = jnp.exp(-0.5 * nearness**2)
-        return gaussians * ENVELOPES[self.envelope](r, self.cutoff)[..., None]
+        return gaussians * envelope(self.envelope, r, self.cutoff)[..., None]

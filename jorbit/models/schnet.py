@@ -1,0 +1,132 @@
+"""SchNet: continuous filters of the distance multiply the neighbours' features."""
+
+from collections.abc import Iterable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.graph import Graph, Neighbors, pair_vectors
+from jorbit.core.ops import gather_neighbors, safe_norm
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Needs, Params
+from jorbit.models.layers.envelopes import check_envelope, envelope
+from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
+from jorbit.models.layers.residual import dense
+
+BLOCK = 64  # atoms whose filters fit in a core's cache
+
+
+def shifted_softplus(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """ln(e^x / 2 + 1 / 2): softplus that is 0 at 0."""
+    return jax.nn.softplus(x) - jnp.asarray(np.log(2.0), x.dtype)
+
+
+class SchNet(nn.Module):
+    """x_i += W''(phi(W' sum_j f(r_ij) * (W x_j) + b') + b''), f a network of Gaussians of the distance.
+
+    x^0 is an embedding of the species, * multiplies feature by feature. E_i is linear in the features after the last
+    block and in those of one hidden layer on them.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+        n_features: width of the network and of its filters.
+        n_gaussians: radial functions, centred between 0 and the cutoff, as wide as they are apart.
+        n_interactions: blocks.
+        envelope: of the filters, "quadratic" (smooth to second derivatives at the cutoff) or "cosine" (the second
+            derivative jumps there).
+
+    Example:
+        >>> SchNet(n_species=2, cutoff=5.5).needs.cutoff
+        5.5
+
+    References:
+        Schütt et al., J. Chem. Phys. 148, 241722 (2018).
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+    n_features: int = 64
+    n_gaussians: int = 20
+    n_interactions: int = 3
+    envelope: str = "quadratic"
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "SchNet":
+        return cls(n_species=n_species, cutoff=3.0, n_features=6, n_gaussians=5, n_interactions=2)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """What training leaves alone."""
+        return ("constants/*",)
+
+    @nn.compact
+    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        check_envelope(self.envelope)
+        neighbors = graph.within(self.cutoff)
+        vectors = pair_vectors(graph, neighbors)
+        unit = nn.initializers.normal(1.0)
+        table = self.param("embedding", unit, (self.n_species, self.n_features), vectors.dtype)
+        x = table[graph.species]
+        for k in range(self.n_interactions):
+            message = ContinuousFilter(self.n_gaussians, self.cutoff, self.envelope, name=f"message_{k}")
+            y = message(vectors, neighbors, dense(self.n_features, x, f"in_{k}", bias=False)(x))
+            y = shifted_softplus(dense(self.n_features, x, f"out_{k}")(y))
+            x = x + dense(self.n_features, x, f"update_{k}")(y)
+        hidden = shifted_softplus(dense(max(self.n_features // 2, 1), x, "hidden")(x))
+        energy = HierarchicalEnergy(name="readout")([x, hidden])
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """The unit of energy from training data; the trained parameters stay as they are."""
+        return with_energy_scale(params, batches)
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["SchNet", Params]:
+        """The same function over more species: each starts from the embedding of the row it comes from."""
+        table = np.asarray(params["params"]["embedding"])[np.array(parents)]
+        return self.copy(n_species=len(parents)), {**params, "params": {**params["params"], "embedding": table}}
+
+
+class ContinuousFilter(nn.Module):
+    """sum over j of f(r_ij) * h_j with f = W' phi(W g(r) + b) + b', times an envelope; g are Gaussians.
+
+    Attributes:
+        n_gaussians: how many.
+        cutoff: Å.
+        envelope: see `jorbit.models.layers.envelopes`.
+    """
+
+    n_gaussians: int
+    cutoff: float
+    envelope: str
+
+    @nn.compact
+    def __call__(
+        self, vectors: Float[Array, "atoms slots 3"], neighbors: Neighbors, h: Float[Array, "atoms features"]
+    ) -> Float[Array, "atoms features"]:
+        width, dtype = h.shape[1], h.dtype
+        centers = np.linspace(0.0, self.cutoff, self.n_gaussians)
+        spacing = self.cutoff / max(self.n_gaussians - 1, 1)
+        normal, zeros = nn.initializers.glorot_normal(), nn.initializers.zeros
+        first = self.param("kernel_0", normal, (self.n_gaussians, width), dtype)
+        second = self.param("kernel_1", normal, (width, width), dtype)
+        bias = [self.param(f"bias_{k}", zeros, (width,), dtype)[None, :] for k in range(2)]
+
+        def summed(vectors: Array, mask: Array, values: Array) -> Array:
+            r = safe_norm(vectors).reshape(-1)
+            offsets = (r[:, None] - jnp.asarray(centers, dtype)[None, :]) / jnp.asarray(spacing, dtype)
+            hidden = shifted_softplus(jnp.exp(-0.5 * offsets**2) @ first + bias[0])
+            fade = jnp.where(mask.reshape(-1), envelope(self.envelope, r, self.cutoff), 0.0)
+            filters = (hidden @ second + bias[1]) * fade[:, None]
+            return jnp.sum(filters.reshape(values.shape) * values, axis=1)
+
+        return map_atom_blocks(summed, (vectors, neighbors.mask, gather_neighbors(h, neighbors)), BLOCK)
