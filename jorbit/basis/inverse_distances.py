@@ -100,7 +100,7 @@ def nearest_images(
     best = fixed + jnp.matmul(shift, rows, precision="highest")
     rounded, base, shortest = best, shift, jnp.sum(best * best, axis=-1)
     for image in images:
-        step = jnp.asarray(image, vectors.dtype)
+        step = jnp.asarray(image, vectors.dtype).reshape((1,) * (vectors.ndim - 1) + (-1,))
         moved = rounded + jnp.matmul(step, rows, precision="highest")
         length = jnp.sum(moved * moved, axis=-1)
         nearer = (length < shortest)[..., None]

@@ -80,7 +80,9 @@ def frames_from_arrays(arrays: dict[str, np.ndarray], *, energy_unit: str, lengt
             f"{where}: wanted atomic numbers ({' or '.join(KEYS['numbers'][:2])}) and positions "
             f"({' or '.join(KEYS['positions'][:2])}), got {', '.join(sorted(arrays))}."
         )
-    if "lattice" in arrays and found["cells"] is None:
+    if "lattice" in arrays and found["cells"] is None and str(arrays.get("type")) == "d":  # sgdml: columns
+        found["cells"] = np.asarray(arrays["lattice"]).T
+    elif "lattice" in arrays and found["cells"] is None:
         raise DataError(f"{where}: the key 'lattice' has rows or columns by program. Store 'cells' with rows instead.")
     if positions.ndim == 2:
         positions = positions[None]

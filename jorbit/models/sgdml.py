@@ -64,6 +64,16 @@ class SGDML:
     def tiny(cls, n_species: int = 2) -> "SGDML":
         return cls(numbers=(8, 1, 1))
 
+    @classmethod
+    def of(cls, structure: Structure, images: str = "exact") -> "SGDML":
+        """The model of a system: its atoms in their order, and its cell."""
+        pbc, cell = tuple(bool(p) for p in structure.pbc), None
+        if any(pbc):
+            rows = np.where(np.array(pbc)[:, None], np.asarray(structure.cell, dtype=np.float64), 0.0)
+            cell = tuple((float(a), float(b), float(c)) for a, b, c in rows)
+        numbers = tuple(int(z) for z in structure.numbers)
+        return cls(numbers=numbers, cell=cell, pbc=(pbc[0], pbc[1], pbc[2]), images=images)
+
     @property
     def n_atoms(self) -> int:
         return len(self.numbers)

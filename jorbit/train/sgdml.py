@@ -25,7 +25,7 @@ from jorbit.train.large_matrices import cholesky
 from jorbit.train.memory import GIB, memory_budget
 from jorbit.train.metrics import evaluate
 from jorbit.train.progress import Progress, Report, reporting
-from jorbit.train.sgdml_labels import ForceLabels, labels_of, refuse_duplicates, term_for
+from jorbit.train.sgdml_labels import ForceLabels, labels_of, refuse_duplicates
 from jorbit.train.sgdml_permutations import choose_permutations
 from jorbit.train.sgdml_report import SGDMLReport, energy_notes
 
@@ -167,7 +167,7 @@ def fit_sgdml(
     if not regularization > 0:
         raise ConfigError(f"regularization must be positive, got {regularization!r}.")
     before, started = compilations(), time.perf_counter()
-    term = term_for(frames[0].structure.check(), images)
+    term = SGDML.of(frames[0].structure.check(), images)
     if term.n_atoms < 2:
         raise DataError("A single atom has no distances to learn from.")
     labels = labels_of(frames, term)
@@ -265,17 +265,17 @@ def _held_out(problem: Problem, seed: int) -> tuple[Problem, ForceLabels]:
     return dataclasses.replace(problem, labels=rest, tiles=tiles), part(out)
 
 
-def _candidates(sigma: float | Sequence[float] | None) -> tuple[float, ...]:
+def _candidates(sigma: float | Sequence[float] | None) -> list[float]:
     values = SIGMAS if sigma is None else (sigma,) if isinstance(sigma, int | float) else tuple(sigma)
     if not values or not all(isinstance(v, int | float) and v > 0 and math.isfinite(v) for v in values):
         raise ConfigError(f"sigma must be a positive number, several of them, or None, got {sigma!r}.")
-    return tuple(sorted(float(v) for v in values))
+    return sorted(float(v) for v in values)
 
 
 def _search(
     problem: Problem,
     valid: ForceLabels,
-    candidates: tuple[float, ...],
+    candidates: list[float],
     downhill: bool,
     solver: str,
     budget: float,

@@ -31,18 +31,6 @@ class ForceLabels:
     energies: Float[np.ndarray, " frames"] | None
 
 
-def term_for(structure: Structure, images: str) -> SGDML:
-    """The model of a system: its atoms and its cell."""
-    pbc = tuple(bool(p) for p in structure.pbc)
-    cell = None
-    if any(pbc):
-        rows = np.where(np.array(pbc)[:, None], np.asarray(structure.cell, dtype=np.float64), 0.0)
-        cell = tuple((float(a), float(b), float(c)) for a, b, c in rows)
-    return SGDML(
-        numbers=tuple(int(z) for z in structure.numbers), cell=cell, pbc=(pbc[0], pbc[1], pbc[2]), images=images
-    )
-
-
 def labels_of(frames: Sequence[Frame], term: SGDML, what: str = "training") -> ForceLabels:
     """Positions, forces and energies of frames, after checking that one kernel model can hold them.
 
