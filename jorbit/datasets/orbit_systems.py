@@ -70,3 +70,31 @@ def cspbi3_slab_gfn1() -> FrameDataset:
         "point, Langevin dynamics at 450 K",
         80,
     )
+
+
+def dalanine_on_graphene_gfn1() -> FrameDataset:
+    """D-alanine on graphene, 45 atoms, GFN1-xTB, 500 K: 120 frames of six trajectories, 80 to train.
+
+    4 x 4 cells at the Gamma point: energies of this sheet, not of graphene.
+
+    Example:
+        >>> dalanine_on_graphene_gfn1()[0].structure.n_atoms
+        45
+    """
+    return load_shipped(
+        "dalanine_on_graphene_gfn1",
+        "D-alanine on graphene, 4 x 4 cells, 45 atoms, GFN1-xTB at the Gamma point, Langevin dynamics at 500 K",
+        80,
+    )
+
+
+def acphe_ala5_lys_gfn2() -> FrameDataset:
+    """Ac-Phe-Ala5-Lys (neutral), 99 atoms, GFN2-xTB, 500 K: 120 frames of four trajectories, 80 to train.
+
+    Example:
+        >>> acphe_ala5_lys_gfn2()[0].structure.n_atoms
+        99
+    """
+    return load_shipped(
+        "acphe_ala5_lys_gfn2", "Ac-Phe-Ala5-Lys, neutral, 99 atoms, GFN2-xTB, Langevin dynamics at 500 K", 80
+    )
