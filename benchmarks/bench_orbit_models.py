@@ -30,6 +30,8 @@ SYSTEMS = {
     "graphene N3V1": ("graphene_n3_gfn1", {}),
     # 120 frames of tilting octahedra: means of equivalent distances still differ by up to 0.4 Å
     "CsPbI3 slab": ("cspbi3_slab_gfn1", {"gap": 0.5}),
+    "D-alanine on graphene": ("dalanine_on_graphene_gfn1", {}),
+    "Ac-Phe-Ala5-Lys": ("acphe_ala5_lys_gfn2", {}),
 }
 DEGREES = ((6, 3), (8, 4, 2), (8, 5, 3))
 LADDER = (6, 3)  # degrees at which the number of orbits is varied
