@@ -35,3 +35,11 @@ def sum_over_structures(values: Float[Array, " atoms *rest"], graph: Graph) -> F
     if graph.n_structures == 1:
         return values.sum(axis=0, keepdims=True)
     return jax.ops.segment_sum(values, graph.owner, num_segments=graph.n_structures, indices_are_sorted=True)
+
+
+def neutralized(charges: Float[Array, " atoms"], graph: Graph) -> Float[Array, " atoms"]:
+    """Charges shifted alike for all atoms of a structure until they add up to its total charge; 0 on padding."""
+    count = sum_over_structures(jnp.ones_like(charges), graph)
+    missing = graph.charge.astype(charges.dtype) - sum_over_structures(charges, graph)
+    shift = missing / jnp.maximum(count, 1.0)
+    return jnp.where(graph.atom_mask, charges + shift[graph.owner], 0.0)

@@ -5,6 +5,8 @@ from jorbit.core.registry import Registry
 TERMS = Registry(
     "term",
     {
+        "ewald": "jorbit.terms.ewald:Ewald",
+        "fixed_charges": "jorbit.terms.fixed_charges:FixedCharges",
         "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",
         "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
         "zbl": "jorbit.terms.zbl:ZBL",
