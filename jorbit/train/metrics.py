@@ -213,6 +213,26 @@ def evaluate(
     return _compare(frames, energy, forces, stress)
 
 
+def compare(
+    frames: Iterable[Frame],
+    energies: Float[np.ndarray, " frames"],
+    forces: Float[np.ndarray, "frames atoms 3"],
+    *,
+    orbits: OrbitResult | FoundOrbits | None = None,
+) -> Metrics:
+    """Metrics of energies and forces that are known already, for frames of one system.
+
+    Args:
+        frames: labelled structures.
+        energies: predicted, eV.
+        forces: predicted, eV/Å.
+        orbits: what `jorbit.find_orbits` returned, to list errors by; otherwise those of the structures.
+    """
+    frames = [dataclasses.replace(f, labels=dataclasses.replace(f.labels, stress=None)) for f in frames]
+    frames = _with_orbits(frames, [f.structure for f in frames], orbits)
+    return _compare(frames, dict(enumerate(energies.tolist())), dict(enumerate(forces)), {})
+
+
 def _compare(
     frames: list[Frame], energy: dict[int, float], forces: dict[int, np.ndarray], stress: dict[int, np.ndarray]
 ) -> Metrics:

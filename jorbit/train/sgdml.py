@@ -23,7 +23,7 @@ from jorbit.train.factor import SingularSystemError
 from jorbit.train.kernel_matrix import Geometry, Tiles, kernel_matrix
 from jorbit.train.large_matrices import cholesky
 from jorbit.train.memory import GIB, memory_budget
-from jorbit.train.metrics import evaluate
+from jorbit.train.metrics import compare
 from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.sgdml_labels import ForceLabels, labels_of, refuse_duplicates
 from jorbit.train.sgdml_permutations import choose_permutations
@@ -166,6 +166,7 @@ def fit_sgdml(
         raise ConfigError(f"solver must be 'auto', 'cholesky' or 'iterative', got {solver!r}.")
     if not regularization > 0:
         raise ConfigError(f"regularization must be positive, got {regularization!r}.")
+    candidates = _candidates(sigma)
     before, started = compilations(), time.perf_counter()
     term = SGDML.of(frames[0].structure.check(), images)
     if term.n_atoms < 2:
@@ -181,8 +182,7 @@ def fit_sgdml(
 
     with reporting(progress) as report:
         started = time.perf_counter()
-        candidates, problem = _candidates(sigma), everything
-        tried: dict[float, float] = {}
+        problem, tried = everything, dict[float, float]()
         if len(candidates) > 1 and valid is None:
             problem, valid = _held_out(everything, seed)
         best: tuple[float, Solution | None] = (candidates[0], None)
@@ -202,7 +202,8 @@ def fit_sgdml(
         params = {"sgdml": everything.params(solution.alphas, best[0])}
         potential = Potential(terms=(term,), species=SpeciesTable.from_numbers(term.numbers))
         started = time.perf_counter()
-        training = evaluate(potential, params, frames, report, orbits=orbits)
+        energies, forces = predict_geometries(term, params["sgdml"], labels.positions)
+        training = compare(frames, energies, forces, orbits=orbits)
         seconds["evaluate"] = time.perf_counter() - started
 
     after = compilations()

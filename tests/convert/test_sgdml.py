@@ -15,7 +15,9 @@ from jorbit.core.units import KCAL_MOL
 from jorbit.models.sgdml import predict_geometries
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden_sgdml.json").read_text())["cases"]
-CASES = pytest.mark.parametrize("name", GOLDEN)
+CASES = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n.endswith(("feasible", "graphene")) else pytest.mark.slow) for n in GOLDEN]
+)
 
 
 class Bomb:
