@@ -20,5 +20,5 @@ def check_envelope(name: str) -> None:
 
 
 def envelope(name: str, r: Float[Array, "*batch"], cutoff: float) -> Float[Array, "*batch"]:
-    """(1 - (r / cutoff)^2)^3, "quadratic", or (1 + cos(pi r / cutoff)) / 2, "cosine": two continuous derivatives or one."""
+    """(1 - (r / cutoff)^2)^3, "quadratic", two continuous derivatives; or (1 + cos(pi r / cutoff)) / 2, "cosine", one."""
     return ENVELOPES[name](r, cutoff)
