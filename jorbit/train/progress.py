@@ -15,7 +15,8 @@ def reporting(progress: Progress) -> Iterator[Report]:
     """A function report(stage, done, total) that does what `progress` asks for.
 
     Args:
-        progress: None or False for silence, True for a rich bar per stage, or a function (stage, done, total).
+        progress: None or False for silence, True for a rich bar per stage, or a function (stage, done, total). What
+            follows a colon in the name of a stage may change: "cg: residual 1e-3".
 
     Example:
         >>> with reporting(print) as report:
@@ -35,9 +36,10 @@ def reporting(progress: Progress) -> Iterator[Report]:
             tasks: dict[str, Any] = {}
 
             def report(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], completed=done, total=total)
+                name = stage.partition(":")[0]
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=total)
+                bars.update(tasks[name], completed=done, total=total, description=stage)
 
             yield report
 

@@ -25,6 +25,7 @@ from jorbit.train.large_matrices import cholesky
 from jorbit.train.memory import GIB, memory_budget
 from jorbit.train.metrics import compare
 from jorbit.train.progress import Progress, Report, reporting
+from jorbit.train.sgdml_iterative import IterativeOptions, solve_iteratively
 from jorbit.train.sgdml_labels import ForceLabels, labels_of, refuse_duplicates
 from jorbit.train.sgdml_permutations import choose_permutations
 from jorbit.train.sgdml_report import SGDMLReport, energy_notes
@@ -112,6 +113,7 @@ def fit_sgdml(
     images: str = "exact",
     solver: str = "auto",
     memory: float | None = None,
+    iterative: IterativeOptions = IterativeOptions(),  # noqa: B008 (frozen)
     max_permutations: int = 100,
     seed: int = 0,
     progress: Progress = None,
@@ -135,6 +137,7 @@ def fit_sgdml(
         solver: "cholesky"; "iterative" (conjugate gradients, for what does not fit into memory); "auto" takes the first
             that fits.
         memory: GiB to use; four fifths of what is free when not given.
+        iterative: tolerance, checkpoint and resumption of the iterative solver, which fits forces only.
         max_permutations: a larger group is replaced by a subgroup.
         seed: of the frames held out.
         progress: None, True for a bar, or a function (stage, done, total).
@@ -187,7 +190,7 @@ def fit_sgdml(
             problem, valid = _held_out(everything, seed)
         best: tuple[float, Solution | None] = (candidates[0], None)
         if len(candidates) > 1 and valid is not None:
-            best, tried = _search(problem, valid, candidates, sigma is None, solver, budget, report)
+            best, tried = _search(problem, valid, candidates, sigma is None, solver, budget, iterative, report)
             if best[0] in (candidates[0], candidates[-1]):
                 notes = (
                     *notes,
@@ -196,7 +199,7 @@ def fit_sgdml(
                 )
         solution = best[1]
         if solution is None or problem is not everything:
-            solution = _solve(everything, best[0], solver, budget, report)
+            solution = _solve(everything, best[0], solver, budget, iterative, report)
         seconds["solve"] = time.perf_counter() - started
 
         params = {"sgdml": everything.params(solution.alphas, best[0])}
@@ -227,6 +230,7 @@ def fit_sgdml(
         notes=(*notes, *solution.notes, *energy_notes(training)),
         alphas=solution.alphas[:n_forces],
         energy_alphas=solution.alphas[n_forces:] if use_energies else None,
+        interrupted=solution.residual is not None and solution.residual > iterative.tolerance,
     )
     return SGDMLResult(potential, params, summary)
 
@@ -280,6 +284,7 @@ def _search(
     downhill: bool,
     solver: str,
     budget: float,
+    iterative: IterativeOptions,
     report: Report,
 ) -> tuple[tuple[float, Solution | None], dict[float, float]]:
     """The σ with the smallest error of validation forces, its solution, and all errors found (eV/Å).
@@ -297,7 +302,7 @@ def _search(
         value = candidates[k]
         if value not in errors:
             try:
-                solution = _solve(problem, value, solver, budget, report)
+                solution = _solve(problem, value, solver, budget, iterative, report)
                 forces = predict_geometries(problem.term, problem.params(solution.alphas, value), valid.positions)[1]
                 error = float(np.sqrt(((forces - valid.forces) ** 2).mean()))
             except SingularSystemError:
@@ -328,16 +333,31 @@ def closed_form_bytes(n_rows: int) -> float:
     return 8.0 * n_rows * n_rows + 3 * 8.0 * _PANEL * n_rows
 
 
-def _solve(problem: Problem, sigma: float, solver: str, budget: float, report: Report) -> Solution:
+def _iterate(problem: Problem, sigma: float, budget: float, iterative: IterativeOptions, report: Report) -> Solution:
+    if problem.use_energies:
+        raise ConfigError("The iterative solver fits forces only: leave out use_energies, or take solver='cholesky'.")
+    y = problem.targets()[0]
+    found = solve_iteratively(problem.tiles, y, sigma, problem.regularization, budget, iterative, report)
+    note = (
+        f"The iteration stopped at a residual of {found.residual:.2g} and not at {iterative.tolerance:.2g}: frames may "
+        "be too much alike, or sigma too small. Go on with more memory or n_inducing, from a checkpoint (resume)."
+    )
+    notes = () if found.converged else (note,)
+    return Solution(found.alphas, "iterative", found.n_steps, found.residual, notes)
+
+
+def _solve(
+    problem: Problem, sigma: float, solver: str, budget: float, iterative: IterativeOptions, report: Report
+) -> Solution:
     needed = closed_form_bytes(problem.n_rows)
-    if solver == "iterative" or (solver == "auto" and needed > budget):
-        raise ConfigError("not yet")
+    if solver == "iterative" or (solver == "auto" and needed > budget and not problem.use_energies):
+        return _iterate(problem, sigma, budget, iterative, report)
     if needed > budget:
         most = int(math.sqrt(budget / 8.0) / (3 * problem.term.n_atoms))
         raise ConfigError(
             f"The kernel matrix of {problem.n_rows} force components needs {needed / GIB:.1f} GiB, and "
-            f"{budget / GIB:.1f} GiB may be used. Take solver='iterative', at most {most} frames, or give more memory "
-            "(memory=..., in GiB)."
+            f"{budget / GIB:.1f} GiB may be used. Take solver='iterative' (forces only), at most {most} frames, or "
+            "give more memory (memory=..., in GiB)."
         )
     return Solution(_closed_form(problem, sigma, lambda done, n: report("kernel", done, n)), "cholesky", None, None)
 

@@ -1,0 +1,255 @@
+"""Speed and accuracy of sGDML beside the sgdml package, on ethanol, in pairs of runs on the same cores.
+
+    python benchmarks/bench_sgdml.py --peer-python PYTHON_WITH_SGDML [--threads 1 2] [--train 200] [--rmd17 200]
+
+The peer (sgdml 1.0.3 with numpy < 2.4 and torch) runs in an environment of its own and answers over a pipe, so that the
+two take turns: every round times jorbit and then the peer, and ratios are of neighbouring rounds. Both have the same
+training task and the same model. sgdml's numpy code is tuned by its own `prepare_parallel`. Training is timed whole
+(kernel, factorisation, integration constant), without the search for permutations. Writes benchmarks/results/sgdml.json.
+With --rmd17 both are trained on that many rMD17 frames (JORBIT_DATA) and measured on 1000 others.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIGMA, ROUNDS = 20, 5
+
+PEER = r"""
+import json, sys, time, numpy as np, torch, sgdml, logging
+from sgdml.train import GDMLTrain
+from sgdml.predict import GDMLPredict
+threads = int(sys.argv[1]); torch.set_num_threads(threads)
+out = sys.stdout; sys.stdout = sys.stderr
+def say(x):
+    print(json.dumps(x), file=out, flush=True)
+trainer, models = None, {}
+say({"sgdml": sgdml.__version__, "numpy": np.__version__, "torch": torch.__version__})
+for line in sys.stdin:
+    job = json.loads(line)
+    if job["do"] == "train":
+        data = dict(np.load(job["data"]))
+        trainer = trainer or GDMLTrain(max_memory=4, max_processes=threads)
+        task = {"type": "t", "code_version": sgdml.__version__, "dataset_name": "d", "dataset_theory": "t",
+                "z": data["z"], "R_train": data["R"], "F_train": data["F"], "E_train": data["E"],
+                "idxs_train": np.arange(len(data["R"])), "md5_train": "", "idxs_valid": np.zeros(0, int),
+                "md5_valid": "", "sig": job["sigma"], "lam": 1e-10, "use_E": True, "use_E_cstr": False,
+                "use_sym": True, "perms": data["perms"]}
+        start = time.perf_counter(); model = trainer.train(task); seconds = time.perf_counter() - start
+        np.savez_compressed(job["model"], **model)
+        models = {"numpy": GDMLPredict(model, max_processes=threads),
+                  "torch": GDMLPredict(model, max_processes=threads, use_torch=True)}
+        say({"seconds": seconds})
+    elif job["do"] == "prepare":
+        models["numpy"].prepare_parallel(n_bulk=job["n"], n_reps=5)
+        say({"ok": 1})
+    elif job["do"] == "predict":
+        R = np.load(job["R"]).reshape(-1, 27)[: job["n"]]
+        model = models[job["path"]]; model.predict(R)
+        times = []
+        for _ in range(job["repeat"]):
+            start = time.perf_counter(); e, f = model.predict(R); times.append(time.perf_counter() - start)
+        say({"seconds": float(np.median(times))})
+    elif job["do"] == "answers":
+        R = np.load(job["R"]); e, f = models["numpy"].predict(R.reshape(len(R), -1))
+        np.savez(job["to"], E=e, F=f.reshape(R.shape)); say({"ok": 1})
+"""
+
+
+class Peer:
+    """The other package behind a pipe."""
+
+    def __init__(self, python: str, threads: int):
+        environment = os.environ | {k: str(threads) for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            [python, "-c", PEER, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        self.versions = self._read()
+
+    def _read(self) -> dict:
+        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            sys.exit("the peer stopped")
+        return json.loads(line)
+
+    def ask(self, **job: Any) -> dict:
+        self.process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+        return self._read()
+
+
+def paired(mine: list[float], theirs: list[float]) -> dict[str, Any]:
+    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+    return {
+        "jorbit_s": float(np.median(mine)),
+        "sgdml_s": float(np.median(theirs)),
+        "ratio": float(np.median(ratios)),
+        "ratios": [round(r, 2) for r in ratios],
+    }
+
+
+def repeated(function: Any, repeat: int) -> float:
+    function()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def measure(peer: Peer, threads: int, n_train: int, folder: pathlib.Path) -> list[dict]:
+    import jax
+    import jax.numpy as jnp
+
+    import jorbit
+    from jorbit.convert.sgdml import write_sgdml_dataset
+    from jorbit.models.sgdml import _predict
+    from jorbit.potential.predict import predict
+
+    jax.config.update("jax_enable_x64", True)
+    frames = jorbit.read("ethanol_gfn2")
+    chosen = frames[: 5 * n_train : 5]
+    orbits = jorbit.find_orbits(frames[:200], feasible=True)
+    fit = {"sigma": float(SIGMA), "orbits": orbits}
+    group = jorbit.fit_sgdml(chosen[:10], **fit).params["sgdml"]["permutations"]
+    write_sgdml_dataset(folder / "train.npz", chosen, permutations=group)
+    positions = np.stack([f.structure.positions for f in frames[1001:1101]])
+    np.save(folder / "R.npy", positions)
+    files = {"data": str(folder / "train.npz"), "model": str(folder / "model.npz"), "R": str(folder / "R.npy")}
+    rows: list[dict] = []
+
+    def note(what: str, path: str, values: dict, **more: Any) -> None:
+        row = {"what": what, "peer": f"sgdml {path}", "threads": threads, "n_train": n_train} | values | more
+        row["load_average"] = round(os.getloadavg()[0], 2)
+        rows.append(row)
+        print(row, flush=True)
+
+    mine, theirs = [], []
+    model = jorbit.fit_sgdml(chosen, permutations=group, sigma=float(SIGMA))  # compiles
+    for _ in range(2):
+        start = time.perf_counter()
+        model = jorbit.fit_sgdml(chosen, permutations=group, sigma=float(SIGMA))
+        mine.append(time.perf_counter() - start)
+        theirs.append(peer.ask(do="train", sigma=SIGMA, **files)["seconds"])
+    note("train", "closed form", paired(mine, theirs))
+
+    params = jax.device_put(model.params["sgdml"])
+    both = jax.device_put(model.params)
+    graph = model.potential.graph(frames[1001].structure, dtype=jnp.float64)
+    for n in (1, 100):
+        r = jax.device_put(jnp.asarray(positions[:n]))
+        peer.ask(do="prepare", n=n)
+        ways = {"energies and forces": lambda r=r: jax.block_until_ready(_predict((), params, r, None))}
+        if n == 1:
+            ways["predict(potential, params, graph)"] = lambda: jax.block_until_ready(
+                predict(model.potential, both, graph)
+            )
+        for way, call in ways.items():
+            for path in ("numpy", "torch"):
+                mine, theirs = [], []
+                for _ in range(ROUNDS):
+                    mine.append(repeated(call, 30))
+                    theirs.append(peer.ask(do="predict", path=path, n=n, repeat=15, R=files["R"])["seconds"])
+                note(f"predict {n}", path, paired(mine, theirs), way=way)
+    return rows
+
+
+def accuracy(peer: Peer, n_train: int, folder: pathlib.Path) -> dict:
+    """Errors of both after training on the same rMD17 frames."""
+    import jorbit
+    from jorbit.convert.sgdml import write_sgdml_dataset
+    from jorbit.core.units import KCAL_MOL
+    from jorbit.datasets import load_dataset
+    from jorbit.models.sgdml import predict_geometries
+
+    data = load_dataset("rmd17_ethanol")
+    train, test = data.split("train")[:n_train], data.split("test")[:1000]
+    start = time.perf_counter()
+    model = jorbit.fit_sgdml(train, sigma=float(SIGMA))
+    seconds = time.perf_counter() - start
+    group = model.params["sgdml"]["permutations"]
+    write_sgdml_dataset(folder / "rmd17.npz", train, permutations=group)
+    positions = np.stack([f.structure.positions for f in test])
+    np.save(folder / "rmd17.npy", positions)
+    peer.ask(do="train", sigma=SIGMA, data=str(folder / "rmd17.npz"), model=str(folder / "m.npz"))
+    peer.ask(do="answers", R=str(folder / "rmd17.npy"), to=str(folder / "answers.npz"))
+    answers = np.load(folder / "answers.npz")
+    energies, forces = predict_geometries(model.potential.terms[0], model.params["sgdml"], positions)  # type: ignore[arg-type]
+    e, f = np.array([x.labels.energy for x in test]), np.stack([x.labels.forces for x in test])
+
+    def errors(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        return {
+            "energy_mae_meV": float(1e3 * np.abs(a - e).mean()),
+            "force_mae_meV_A": float(1e3 * np.abs(b - f).mean()),
+        }
+
+    mine, theirs = errors(energies, forces), errors(answers["E"] * KCAL_MOL, answers["F"] * KCAL_MOL)
+    return {
+        "what": "rMD17 ethanol",
+        "n_train": n_train,
+        "n_test": len(test),
+        "n_permutations": len(group),
+        "sigma": SIGMA,
+        "fit_s": round(seconds, 1),
+        "jorbit": mine,
+        "sgdml": theirs,
+        "force_mae_ratio": mine["force_mae_meV_A"] / theirs["force_mae_meV_A"],
+        "largest_difference_of_forces_meV_A": float(1e3 * np.abs(forces - answers["F"] * KCAL_MOL).max()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--train", type=int, default=200)
+    parser.add_argument("--rmd17", type=int, default=0)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    folder = pathlib.Path(tempfile.mkdtemp())
+    if options.child:
+        peer = Peer(options.peer_python, options.threads[0])
+        rows = measure(peer, options.threads[0], options.train, folder)
+        if options.rmd17:
+            rows.append(accuracy(peer, options.rmd17, folder))
+            print(rows[-1], flush=True)
+        print("ROWS" + json.dumps({"rows": rows, "peers": peer.versions}))
+        return
+    from benchmarks.common import environment, write
+
+    rows, peers = [], {}
+    for threads in options.threads:
+        single = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        env = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        env["XLA_FLAGS"] = single if threads == 1 else ""
+        command = [sys.executable, __file__, "--child", "--peer-python", options.peer_python]
+        command += ["--threads", str(threads), "--train", str(options.train)]
+        command += ["--rmd17", str(options.rmd17 if threads == options.threads[-1] else 0)]
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(done.returncode)
+        found = json.loads(done.stdout.split("ROWS")[1])
+        rows, peers = rows + found["rows"], found["peers"]
+        write("sgdml", "sGDML on ethanol beside sgdml", rows, environment=environment(), peers=peers)
+        for row in found["rows"]:
+            print(row)
+
+
+if __name__ == "__main__":
+    main()
