@@ -38,18 +38,17 @@ def direction_gradients(
     """
     r = safe_norm(vectors)
     unit = safe_divide(vectors, jnp.broadcast_to(r[..., None], vectors.shape))
-    xyz = [unit[..., k] for k in range(3)]
-    slopes = []
-    for k in range(3):
-
-        def along(one: Array, k: int = k) -> Array:
-            return _harmonics(*(one if k == q else xyz[q] for q in range(3)), l_max)
-
-        slopes.append(jax.jvp(along, (xyz[k],), (jnp.ones_like(r),))[1])
+    x, y, z = xyz = (unit[..., 0], unit[..., 1], unit[..., 2])
+    one = jnp.ones_like(r)
+    slopes = [
+        jax.jvp(lambda x: _harmonics(x, y, z, l_max), (x,), (one,))[1],
+        jax.jvp(lambda y: _harmonics(x, y, z, l_max), (y,), (one,))[1],
+        jax.jvp(lambda z: _harmonics(x, y, z, l_max), (z,), (one,))[1],
+    ]
     outwards = sum(u[..., None] * slope for u, slope in zip(xyz, slopes, strict=True))
     inverse = safe_divide(jnp.ones_like(r), r)[..., None]
     across = [inverse * (slope - u[..., None] * outwards) for u, slope in zip(xyz, slopes, strict=True)]
-    return _harmonics(*xyz, l_max), jnp.stack(across, axis=-2)
+    return _harmonics(x, y, z, l_max), jnp.stack(across, axis=-2)
 
 
 def _harmonics(x: Array, y: Array, z: Array, l_max: int) -> Array:

@@ -190,7 +190,7 @@ class RankReport:
         size: number of invariants.
         rank, dof: at a generic point.
         independent: rank = size.
-        strata: one entry per combination of non-zero moments; empty for a descriptor of positions.
+        strata: one entry per combination of non-zero moments; for a descriptor of positions, if they were asked for.
         n_neighbors: of the random environments, for a descriptor of positions.
         exact: whether ranks are modulo a prime.
     """
@@ -210,8 +210,8 @@ class RankReport:
 
     @property
     def flexible(self) -> bool | None:
-        """Whether the set is complete on every stratum; None where strata were not looked at."""
-        return all(s.complete for s in self.strata) if self.strata else None
+        """Whether the set is complete, at generic points and on every stratum; None where strata were not looked at."""
+        return self.complete and all(s.complete for s in self.strata) if self.strata else None
 
     def as_json(self) -> dict:
         """Plain data: basis, size, rank, dof, complete, independent, flexible, strata."""

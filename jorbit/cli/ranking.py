@@ -41,13 +41,14 @@ def rank(
     A set of moment invariants is complete when the rank of its Jacobian equals the degrees of freedom, independent when
     it equals the size, and flexible when it is complete whichever moments vanish. The features of a descriptor are
     differentiated with respect to the positions of random neighbours: complete means that all 3 N - 3 are resolved.
+    With --strata the neighbours also form pairs, tetrahedra or octahedra, around which low moments vanish.
 
     A descriptor without -o is its smallest instance for one element; -o cutoff=5 -o n_species=2 make one of your own.
 
     Example: [bold]jorbit rank --basis hop14 --strata[/]
     """
     start_jax()
-    report = _report(basis, exact, neighbors, option or [], points, seed)
+    report = _report(basis, exact, strata, neighbors, option or [], points, seed)
     if as_json:
         typer.echo(json.dumps(report.as_json(), indent=2))
         return
@@ -56,11 +57,11 @@ def rank(
     if strata and report.strata:
         console.print()
         console.print(_strata_table(report), soft_wrap=False)
-    elif strata:
-        console.print("Strata are combinations of vanishing moments; a descriptor of positions has none.")
 
 
-def _report(basis: str, exact: bool, neighbors: int, options: list[str], points: int, seed: int) -> "RankReport":
+def _report(
+    basis: str, exact: bool, strata: bool, neighbors: int, options: list[str], points: int, seed: int
+) -> "RankReport":
     from jorbit.basis.invariant_sets import invariant_set
     from jorbit.basis.rank import rank_report
     from jorbit.descriptors import DESCRIPTORS
@@ -72,7 +73,7 @@ def _report(basis: str, exact: bool, neighbors: int, options: list[str], points:
         if exact:
             raise ConfigError("Radial functions of positions are no polynomials: leave --exact out for a descriptor.")
         descriptor = _descriptor(DESCRIPTORS.load(basis), options)
-        return descriptor_report(basis, descriptor, n_neighbors=neighbors, points=points, seed=seed)
+        return descriptor_report(basis, descriptor, n_neighbors=neighbors, strata=strata, points=points, seed=seed)
     try:
         chosen = invariant_set(basis)
     except ConfigError as error:

@@ -1,13 +1,10 @@
 """Pruning: the features of a descriptor that are not functions of the features before them, by rank of the Jacobian."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
@@ -17,13 +14,9 @@ from jorbit.basis.moment_jacobians import MomentJacobians, candidate_order, degr
 from jorbit.basis.product_space import ProductSpace
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
-from jorbit.core.protocols import Capacity, Descriptor, Needs
-from jorbit.core.species import SpeciesTable
-from jorbit.core.structure import Structure
+from jorbit.core.protocols import Descriptor, Needs
 from jorbit.descriptors import DESCRIPTORS
-from jorbit.graphs.batching import build_graph
-
-_MAX_BYTES = 2**28  # of the tangents of one batch of directions
+from jorbit.graphs.environments import environment_jacobians
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +194,7 @@ def select_features(
     sequence = candidate_order(order, n, space)
     source = MomentJacobians(space, exact, tolerance) if variables == "moments" and space else None
     if source is None:
-        freedom, jacobians = position_jacobian(descriptor, points, seed, n_neighbors)  # type: ignore[arg-type]
+        freedom, jacobians = _position_jacobians(descriptor, points, seed, n_neighbors)  # type: ignore[arg-type]
         filters = [IndependentRows(j.shape[1], tolerance) for j in jacobians]
     else:
         freedom, jacobians = degrees_of_freedom(space), (source.jacobian(seed + k) for k in range(points))  # type: ignore[arg-type]
@@ -228,7 +221,7 @@ def select_features(
     )
 
 
-def position_jacobian(
+def _position_jacobians(
     descriptor: Descriptor, points: int, seed: int, n_neighbors: int | None = None
 ) -> tuple[int, list[Float[np.ndarray, "features directions"]]]:
     """d features of a central atom / d positions (Å) of random neighbours, in float64.
@@ -244,44 +237,5 @@ def position_jacobian(
     count = (most + 3) // 3 + 3 if n_neighbors is None else n_neighbors
     if count < 1:
         raise ConfigError(f"Wanted at least one neighbour, got {count}.")
-    compiled = jax.jit(functools.partial(_jacobian, descriptor, count))
-    jacobians = [_one_jacobian(descriptor, count, np.random.default_rng(seed + k), compiled) for k in range(points)]
     shape = max(3 * count - 3, 1)  # two neighbours: three distances; one: one
-    return min(shape, most), jacobians
-
-
-def random_environment(rng: np.random.Generator, n_neighbors: int, radius: float, n_species: int = 1) -> Structure:
-    """An atom at the origin and neighbours at distances of 0.35 to 0.9 of a radius (Å), away from any symmetry."""
-    directions = rng.normal(size=(n_neighbors, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    distances = radius * rng.uniform(0.35, 0.9, size=(n_neighbors, 1))
-    positions = np.concatenate([np.zeros((1, 3)), directions * distances])
-    numbers = 1 + np.concatenate([[0], np.arange(n_neighbors) % n_species])
-    return Structure(positions=positions, numbers=numbers)
-
-
-def _one_jacobian(
-    descriptor: Descriptor, n_neighbors: int, rng: np.random.Generator, compiled: Callable[[Graph], Array]
-) -> np.ndarray:
-    cutoff = descriptor.needs.cutoff
-    n_species = getattr(descriptor, "n_species", 1)
-    structure = random_environment(rng, n_neighbors, 5.0 if cutoff is None else cutoff, n_species)
-    table = SpeciesTable.from_numbers(range(1, n_species + 1))
-    cutoffs = [] if cutoff is None else [cutoff]
-    capacity = Capacity(n_atoms=n_neighbors + 1, n_structures=1, n_slots=(n_neighbors,) * len(cutoffs))
-    with jax.enable_x64(True):
-        return np.asarray(compiled(build_graph(structure, table, cutoffs, capacity=capacity, dtype=jnp.float64)))
-
-
-def _jacobian(descriptor: Descriptor, n_neighbors: int, graph: Graph) -> Array:
-    """Forward mode, some directions at a time."""
-
-    def features(positions: Array) -> Array:
-        return descriptor(graph.replace(positions=positions))[0]  # type: ignore[attr-defined]
-
-    def along(flat: Array) -> Array:
-        return jax.jvp(features, (graph.positions,), (flat.reshape(graph.positions.shape),))[1]
-
-    directions = jnp.eye(3 * n_neighbors, graph.positions.size, 3, dtype=graph.positions.dtype)
-    batch = max(1, _MAX_BYTES // (8 * graph.n_atoms * descriptor.n_features * 8))
-    return jax.lax.map(along, directions, batch_size=min(batch, len(directions))).T
+    return min(shape, most), environment_jacobians(descriptor, count, points=points, seed=seed)

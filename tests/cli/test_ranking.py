@@ -45,6 +45,13 @@ def test_descriptors_are_ranked_by_positions(run):
     assert found["flexible"] is None and found["strata"] == []
 
 
+def test_descriptors_have_symmetric_environments_as_strata(run):
+    """Tetrahedra leave s and T: three of five numbers for hop13, as for the moments themselves."""
+    options = ("-o", "n_radial=1", "-o", "invariants=hop13", "--points", "1", "--strata")
+    found = json.loads(run("rank", "--basis", "cartesian", *options, "--json").stdout)
+    assert {"nonzero": ["T", "D"], "rank": 3, "dof": 5} in found["strata"] and found["flexible"] is False
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -15,7 +15,7 @@ from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.descriptors.ace import ACE
 from jorbit.descriptors.cartesian import Cartesian
-from jorbit.descriptors.rank import descriptor_report, environment_dof, position_rank
+from jorbit.descriptors.rank import descriptor_report, environment_dof, position_rank, position_strata
 from jorbit.graphs.batching import build_graph
 from jorbit.testing.systems import water
 
@@ -118,6 +118,15 @@ def test_reports_of_descriptors():
     assert ace.rank == 6 < ace.size and not ace.independent  # 4 singles and 2 pairs of vectors; the rest are products
     with pytest.raises(ConfigError, match="neighbour"):
         descriptor_report("pairs", Cartesian(n_species=1), n_neighbors=0)
+
+
+# Ranks of sets where only s and T are non-zero, of 5 degrees of freedom: a study of optimal invariants. Two tetrahedra,
+# one radial function: five numbers that the moments keep (7 + 1 - 3).
+def test_two_tetrahedra_are_told_apart_by_invariants_of_t_alone():
+    found = {s.nonzero: s for s in position_strata(Cartesian(n_species=1, n_radial=1, invariants="flex15"), points=1)}
+    assert (found["T", "D"].rank, found["T", "D"].dof) == (5, 5)  # hop13: 3, see tests/cli/test_ranking.py
+    assert found["Q", "D"].dof == 9 and found["Q", "D"].rank == 3  # s and the two of Q
+    assert found["D",].rank == 1  # what is left of l <= 3 is the scalar
 
 
 def test_wrong_options_are_refused():
