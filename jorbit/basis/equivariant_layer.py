@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from jorbit.basis.angular import real_spherical_harmonics
 from jorbit.basis.cutoff import polynomial_cutoff
-from jorbit.basis.radial_network import chebyshev_functions, hidden_units, normalized_silu, radial_inputs
+from jorbit.basis.radial_network import hidden_units, normalized_silu, radial_inputs
 from jorbit.basis.symmetric_contraction import contraction_paths, symmetric_contraction
 from jorbit.basis.tensor_messages import degree_slice, message_paths, neighbor_messages, species_messages
 
@@ -23,7 +23,7 @@ class LayerShape:
     """What a layer is made of.
 
     Attributes:
-        n_species, cutoff, channels, l_max, correlation, n_bessel, power, density, transform, radial_nodes: those of the
+        n_species, cutoff, channels, l_max, correlation, n_bessel, power, density, transform: those of the
             model.
         l_in: highest degree of the features that come in.
         l_out: of those that go out.
@@ -42,7 +42,6 @@ class LayerShape:
     residual: bool
     density: bool
     transform: tuple[float, float, float] | None
-    radial_nodes: int | None
 
     @property
     def message_paths(self) -> tuple[tuple[int, int, int], ...]:
@@ -105,14 +104,11 @@ def atomic_basis(
     harmonics = real_spherical_harmonics(vectors / r[..., None], shape.l_max)
     envelope = polynomial_cutoff(r, shape.cutoff, shape.power)
     number = weights["average"]
-    if shape.radial_nodes is not None:
-        functions = chebyshev_functions(r, envelope, shape.cutoff, shape.radial_nodes)
-    else:
-        x = r if shape.transform is None else transformed_distance(r, bond_lengths, shape.transform)
-        inputs = radial_inputs(x, envelope, shape.cutoff, shape.n_bessel)
-        functions = hidden_units(inputs, weights["radial"])
-        if shape.density:
-            number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[:, None]
+    x = r if shape.transform is None else transformed_distance(r, bond_lengths, shape.transform)
+    inputs = radial_inputs(x, envelope, shape.cutoff, shape.n_bessel)
+    functions = hidden_units(inputs, weights["radial"])
+    if shape.density:
+        number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[:, None]
     paths, last = shape.message_paths, weights["last"]
     n_functions, n_channels = last.shape[0], shape.channels
     if neighbors is None:

@@ -83,5 +83,5 @@ def species_messages(
     if chosen is not None:
         functions = (chosen[..., None] * functions[:, :, None, :]).reshape(n_atoms, n_slots, -1)
     summed = jnp.einsum("asm,ask->mak", harmonics, functions)
-    table = scalars[:, None, None, :] * radial
+    table = scalars[:, None, None, :] * radial[None]
     return [summed[degree_slice(l)] @ table[:, :, l].reshape(-1, scalars.shape[1]) for l in range(radial.shape[1])]

@@ -12,7 +12,6 @@ from jax import Array
 
 from jorbit.basis.equivariant_layer import LayerShape, layer_features, mix_degrees
 from jorbit.basis.label_embedding import LabelEmbedding, label_embedding
-from jorbit.basis.radial_network import interpolated_network
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
@@ -49,8 +48,6 @@ class MACE(nn.Module):
             `jorbit.basis.label_embedding`).
         parents: element of each species, for "add" and "factored"; None = each its own.
         rank: of "factored".
-        radial_nodes: Chebyshev nodes at which the radial network is evaluated; distances between them are interpolated
-            (not with `transform` or `density`). None = evaluated at every pair.
         block: atoms computed together on a CPU.
 
     Example:
@@ -78,7 +75,6 @@ class MACE(nn.Module):
     label_mode: str = "replace"
     parents: tuple[int, ...] | None = None
     rank: int = 4
-    radial_nodes: int | None = None
     block: int = 32
 
     @classmethod
@@ -109,14 +105,12 @@ class MACE(nn.Module):
             or self.channels < 1
             or not 0 <= self.hidden_l <= self.l_max
             or not self.radial_widths
-            or (self.radial_nodes is not None and (self.transform is not None or self.density))
             or (self.parents is not None and len(self.parents) != self.n_species)
         )
         if wrong:
             raise ConfigError(
-                "Wanted layers and channels of 1 or more, 0 <= hidden_l <= l_max, widths of the radial network, a "
-                f"parent for each of the {self.n_species} species, and radial_nodes only without transform and "
-                f"density; got {self}."
+                "Wanted layers and channels of 1 or more, 0 <= hidden_l <= l_max, widths of the radial network and a "
+                f"parent for each of the {self.n_species} species; got {self}."
             )
 
     def layer_shape(self, layer: int) -> LayerShape:
@@ -134,7 +128,6 @@ class MACE(nn.Module):
             residual=layer > 0 or self.first_residual,
             density=self.density,
             transform=self.transform,
-            radial_nodes=self.radial_nodes,
         )
 
     @nn.compact
@@ -178,8 +171,6 @@ class MACE(nn.Module):
         widths = (self.n_bessel, *self.radial_widths)
         hidden = [self._normal(f"radial_{layer}_{k}", dtype, *widths[k : k + 2]) for k in range(len(widths) - 1)]
         last = self._normal(f"radial_{layer}_{len(hidden)}", dtype, widths[-1], n_paths * n) / math.sqrt(widths[-1])
-        if self.radial_nodes is not None:
-            last = interpolated_network(hidden, last, self.cutoff, self.power, self.n_bessel, self.radial_nodes)
         skipped = range(min(shape.l_in, shape.l_out) + 1) if shape.residual else degrees
         weights = {
             "radial": hidden,
