@@ -76,7 +76,7 @@ class Splitting:
     @functools.cached_property
     def grid(self) -> tuple[int, int, int]:
         """Waves along each direction."""
-        return grid_for(self.k_cutoff, (self.max_length,) * 3)
+        return grid_for(self.k_cutoff, (self.max_length, self.max_length, self.max_length))
 
     def check(self, structure: Structure, name: str) -> None:
         """Raise for a structure that these sums do not reach.

@@ -5,6 +5,8 @@ from jorbit.core.registry import Registry
 TERMS = Registry(
     "term",
     {
+        "charge_equilibration": "jorbit.terms.charge_equilibration:ChargeEquilibration",
+        "dispersion": "jorbit.terms.dispersion:Dispersion",
         "ewald": "jorbit.terms.ewald:Ewald",
         "fixed_charges": "jorbit.terms.fixed_charges:FixedCharges",
         "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",

@@ -89,7 +89,8 @@ class Ewald:
         return {}
 
     def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        charges = jnp.where(graph.atom_mask, upstream.charges, 0.0)
+        given: Any = upstream.charges
+        charges = jnp.where(graph.atom_mask, given, 0.0)
         where = surroundings(graph, self.splitting)
         potential = coulomb_potential(graph, charges[:, None], self.splitting, where)[:, 0]
         flag = charge_flag(graph, charges, where, self.background)

@@ -54,8 +54,9 @@ class FixedCharges:
 
     def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         table = np.zeros(len(SYMBOLS))
-        for symbol, charge in self.charges:
-            table[SYMBOLS.index(symbol)] = charge
+        numbers: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS)}
+        for symbol, charge in dict(self.charges).items():
+            table[numbers[symbol]] = charge
         charges = jnp.asarray(table, graph.positions.dtype)[graph.numbers] + params["shifts"][graph.species]
         return AtomOutputs(energy=jnp.zeros_like(charges), charges=neutralized(charges, graph))
 
