@@ -5,8 +5,9 @@
 The peer (sgdml 1.0.3 with numpy < 2.4 and torch) runs in an environment of its own and answers over a pipe, so that the
 two take turns: every round times jorbit and then the peer, and ratios are of neighbouring rounds. Both have the same
 training task and the same model. sgdml's numpy code is tuned by its own `prepare_parallel`. Training is timed whole
-(kernel, factorisation, integration constant), without the search for permutations. Writes benchmarks/results/sgdml.json.
-With --rmd17 both are trained on that many rMD17 frames (JORBIT_DATA) and measured on 1000 others.
+(kernel, factorisation, integration constant), without the search for permutations. Writes
+benchmarks/results/sgdml.json. With --rmd17 both are trained on that many rMD17 frames (JORBIT_DATA) and measured on
+1000 others.
 """
 
 import argparse
@@ -178,7 +179,7 @@ def accuracy(peer: Peer, n_train: int, folder: pathlib.Path) -> dict:
     from jorbit.models.sgdml import predict_geometries
 
     data = load_dataset("rmd17_ethanol")
-    train, test = data.split("train")[:n_train], data.split("test")[:1000]
+    train, test = data.split("train_01")[:n_train], data.split("test_01")[:1000]
     start = time.perf_counter()
     model = jorbit.fit_sgdml(train, sigma=float(SIGMA))
     seconds = time.perf_counter() - start

@@ -67,3 +67,14 @@ def test_optimal_invariants_runs_and_shows_what_it_says(tmp_path):
     assert several > 1 and one == 1
     complete, pruned = (text.split(name)[1].split("]")[0].split() for name in ("all invariants [", "\npruned ["))
     assert all(float(a) < float(b) for a, b in zip(complete, pruned, strict=True))  # a linear readout loses
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_kernels_runs_and_symmetry_pays(tmp_path):
+    text, n_images = executed("05_kernels.ipynb", tmp_path)
+    assert n_images == 1
+    assert "permutations: 6 of 12" in text and "relaxed: True" in text
+    assert "This sGDML model is for C2H6O" in text
+    plain, symmetric = (float(text.split(f"{name}: force MAE ")[1].split()[0]) for name in ("no symmetry", "symmetric"))
+    assert symmetric < 0.8 * plain

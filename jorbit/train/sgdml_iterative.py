@@ -41,7 +41,7 @@ from jorbit.train.memory import GIB
 from jorbit.train.progress import Report, interrupts
 
 _LARGEST_PART = 0.25  # of all components that are known exactly: more costs as much as the closed form
-_GROWTH, _MAX_RESTARTS, _PATIENCE = 1.2, 6, 100  # steps without progress before the preconditioner grows
+_GROWTH, _MAX_RESTARTS, _PATIENCE = 1.2, 6, 500  # steps without progress before the preconditioner grows
 _SAVE_EVERY = 120.0  # s
 
 
