@@ -15,6 +15,14 @@ def convert(
     source: Annotated[
         str | None, typer.Option("--from", help="Package that wrote it: mace, hippynn, sgdml. Default: recognised.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="The other way: sgdml writes a file of that package, from a model or from frames."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV (hippynn)."),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Open the file although it is a pickle, which can run code.")
     ] = False,
@@ -39,10 +47,20 @@ def convert(
 
     start_jax()
     check_writable(output)
+    if to is not None:
+        from jorbit.convert.sgdml import export_sgdml
+        from jorbit.core.errors import ConfigError
+
+        if to != "sgdml":
+            raise ConfigError(
+                f"--to knows sgdml only, got {to!r}. Model files of jorbit are what is written without it."
+            )
+        out().print(f"{escape(str(output))}: {escape(export_sgdml(str(file), output))}.")
+        return
     source = source or guess_source(file, tuple(CONVERTERS))
     if trust:
         err().print(f"[yellow]Note:[/] a pickle can run code; {escape(str(file))} is trusted.")
-    potential, params = converted(file, source, trust=trust)
+    potential, params = converted(file, source, trust=trust, **_parsed(settings or []))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     save(output, potential, params, {"converted": {"from": source, "file": file.name, "sha256": digest}})
     n_parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
@@ -51,3 +69,19 @@ def convert(
         f"{escape(str(output))}: {' + '.join(potential.names)}, {n_parameters:,} parameters, for {elements}. "
         "It opens without running code."
     )
+
+
+def _parsed(settings: list[str]) -> dict[str, str | float]:
+    """NAME=VALUE, with numbers as numbers."""
+    from jorbit.core.errors import ConfigError
+
+    parsed: dict[str, str | float] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"Wanted --set NAME=VALUE, got {setting!r}.")
+        try:
+            parsed[name] = float(value)
+        except ValueError:
+            parsed[name] = value
+    return parsed

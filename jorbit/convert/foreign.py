@@ -1,7 +1,10 @@
 """What converters share: which package wrote a file, whether it may be opened, and importing that package."""
 
+import contextlib
 import importlib
+import io
 import pathlib
+import warnings
 import zipfile
 from typing import Any
 
@@ -71,7 +74,12 @@ def import_package(name: str, package: str | None = None) -> Any:
         'json'
     """
     try:
-        return importlib.import_module(name)
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # what these say is not for our users
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
             f"This file can only be read with the package {package or name}, which cannot be imported ({error}). "

@@ -198,7 +198,7 @@ def _head(heads: list[str], wanted: str | None) -> int:
     names = [h.lower() for h in heads]
     name = "default" if wanted is None else wanted.lower()
     if name not in names:
-        raise ModelFileError(f"The model has the heads {', '.join(heads)}: say which with head=..., not {wanted!r}.")
+        raise ModelFileError(f"The model has the heads {', '.join(heads)}: say which with --set head=NAME (head=...).")
     return names.index(name)
 
 

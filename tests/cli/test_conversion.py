@@ -53,3 +53,10 @@ def test_a_wrong_name_of_a_package_is_corrected(run, tmp_path):
     model = archive(tmp_path / "a.model", b"")
     result = run("convert", model, "-o", tmp_path / "out.safetensors", "--from", "mase")
     assert result.exit_code == 1 and "Did you mean 'mace'" in result.output
+
+
+def test_options_of_a_converter_are_checked(run, tmp_path):
+    model = archive(tmp_path / "a.model", b"mace")
+    for setting, message in (("heat=1", "no option 'heat'"), ("head", "NAME=VALUE")):
+        result = run("convert", model, "-o", tmp_path / "out.safetensors", "--from", "mace", "--set", setting)
+        assert result.exit_code == 1 and message in " ".join(result.output.split()) and "head" in result.output
