@@ -77,7 +77,7 @@ def import_package(name: str, package: str | None = None) -> Any:
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
-        ):  # what these say is not for our users
+        ):
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except ImportError as error:
