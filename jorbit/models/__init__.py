@@ -7,8 +7,10 @@ MODELS = Registry(
     {
         "hiphop": "jorbit.models.hiphop:HipHop",
         "hipnn": "jorbit.models.hipnn:HipNN",
+        "gap": "jorbit.models.gap:GAP",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "mace": "jorbit.models.mace:MACE",
+        "painn": "jorbit.models.painn:PaiNN",
         "readout": "jorbit.models.readout:Readout",
         "schnet": "jorbit.models.schnet:SchNet",
         "sgdml": "jorbit.models.sgdml:SGDML",

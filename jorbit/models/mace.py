@@ -18,6 +18,7 @@ from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
+from jorbit.models.layers.energy_scale import scale_and_neighbors
 from jorbit.orbits.covalent_radii import RADII
 
 
@@ -243,26 +244,10 @@ class MACE(nn.Module):
         Returns:
             Parameters with other constants, of the same dtypes.
         """
-        n_pairs, n_atoms = 0.0, 0.0
-        squares, weights = np.zeros(2), np.zeros(2)  # of forces, of energies per atom
-        for graph, labels in batches:
-            real = np.asarray(graph.atom_mask)
-            n_pairs += float(np.asarray(graph.within(self.cutoff).mask)[real].sum())
-            n_atoms += float(real.sum())
-            size = np.maximum(np.bincount(np.asarray(graph.owner)[real], minlength=graph.n_structures), 1)
-            forces = np.asarray(labels.forces, dtype=np.float64)[np.asarray(labels.forces_weight) > 0]
-            energies = (np.asarray(labels.energy, dtype=np.float64) / size)[np.asarray(labels.energy_weight) > 0]
-            for k, rows in enumerate((forces, energies)):
-                squares[k], weights[k] = squares[k] + np.sum(rows**2), weights[k] + rows.size
-        rms = np.sqrt(squares / np.maximum(weights, 1))
-        scale = next((r for r in rms if r > 0), 1.0)
+        scale, average = scale_and_neighbors(batches, self.cutoff)
         old: Any = params["constants"]
-        constants = {
-            "energy_scale": np.full(self.n_species, scale),
-            "energy_shift": np.zeros(self.n_species),
-            "average_neighbors": np.array(max(n_pairs / max(n_atoms, 1.0), 1.0)),
-        }
-        return {**params, "constants": {k: jnp.asarray(v, old[k].dtype) for k, v in constants.items()}}
+        values = {"energy_scale": scale, "energy_shift": 0.0, "average_neighbors": average}
+        return {**params, "constants": {k: jnp.full_like(old[k], v) for k, v in values.items()}}
 
 
 def _n_features(table: dict[str, Any]) -> int:

@@ -1,0 +1,171 @@
+"""Scalars and vectors on every atom, two-body messages: PaiNN."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.basis.cutoff import polynomial_cutoff
+from jorbit.basis.radial import bessel
+from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Needs, Params
+from jorbit.models.layers.energy_scale import scale_and_neighbors
+
+Dense = tuple[Array, Array]  # kernel, bias
+
+
+class PaiNN(nn.Module):
+    """E_i = scale_z readout(s_i) + shift_z after layers of messages and updates of scalars s and vectors v.
+
+    A message adds sum_j (phi(s_j) W(r_ij))_1 to s_i and sum_j v_j (..)_2 + r_ij/|r_ij| (..)_3 to v_i, with W a linear
+    function of Bessel functions; an update mixes s, |V v| and U v . V v of the atom itself. Norms are
+    sqrt(|v|^2 + softening^2) - softening, which is smooth where v = 0, as in symmetric sites and isolated atoms.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+        n_features: scalars, and vectors, on each atom.
+        n_layers: of messages.
+        n_radial: Bessel functions.
+        softening: of norms.
+        block: atoms computed together on a CPU.
+
+    Example:
+        >>> PaiNN(n_species=2).needs.cutoff
+        5.0
+
+    References:
+        Schütt, Unke and Gastegger, ICML 2021 (arXiv:2102.03150).
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+    n_features: int = 128
+    n_layers: int = 3
+    n_radial: int = 20
+    softening: float = 0.01
+    block: int = 32
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "PaiNN":
+        return cls(n_species=n_species, cutoff=3.0, n_features=4, n_layers=2, n_radial=3)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """What training leaves alone."""
+        return ("constants/*",)
+
+    @nn.compact
+    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        if min(self.n_features, self.n_layers, self.n_radial) < 1 or self.softening <= 0:
+            raise ConfigError(f"Wanted features, layers, radial functions and a softening above 0, got {self}.")
+        dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
+        shape = (self.n_species,)
+        scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
+        shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
+        average = self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
+        table = self.param("embedding", nn.initializers.normal(1.0), (self.n_species, n), dtype)
+        vectors = pair_vectors(graph, neighbors)
+        scalars, tensors = table[graph.species], None
+        for layer in range(self.n_layers):
+            filters, bias = self._dense(f"filter_{layer}", dtype, self.n_radial, 3 * n)
+            hidden = _silu(scalars, self._dense(f"message_{layer}_0", dtype, n, n))
+            sent = _linear(hidden, self._dense(f"message_{layer}_1", dtype, n, 3 * n)) / jnp.sqrt(average)
+            maps = (self._kernel(f"left_{layer}", dtype, n, n), self._kernel(f"right_{layer}", dtype, n, n))
+            update = (
+                self._dense(f"update_{layer}_0", dtype, 2 * n, n),
+                self._dense(f"update_{layer}_1", dtype, n, 3 * n),
+            )
+            inputs = (vectors, scalars, sent[neighbors.index])
+            if tensors is not None:
+                inputs = (*inputs, tensors, tensors[neighbors.index])
+
+            def one(
+                vectors: Array,
+                scalars: Array,
+                sent: Array,
+                tensors: Array | None = None,
+                others: Array | None = None,
+                weights: tuple = (filters, bias, *maps, update),
+            ) -> tuple[Array, Array]:
+                filters, bias, left, right, update = weights
+                scalars, tensors = self._message(vectors, scalars, sent, tensors, others, filters, bias)
+                return self._update(scalars, tensors, left, right, update)
+
+            scalars, tensors = map_atom_blocks(one, inputs, self.block)
+        hidden = _silu(scalars, self._dense("readout_0", dtype, n, max(n // 2, 1)))
+        energy = _linear(hidden, self._dense("readout_1", dtype, max(n // 2, 1), 1))[:, 0]
+        energy = scale[graph.species] * energy + shift[graph.species]
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+
+    def _message(
+        self,
+        vectors: Float[Array, "atoms slots 3"],
+        scalars: Float[Array, "atoms features"],
+        sent: Float[Array, "atoms slots three_features"],
+        tensors: Float[Array, "atoms 3 features"] | None,
+        others: Float[Array, "atoms slots 3 features"] | None,
+        filters: Array,
+        bias: Array,
+    ) -> tuple[Array, Array]:
+        r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
+        envelope = polynomial_cutoff(r, self.cutoff)[..., None]
+        radial = (bessel(r, self.cutoff, self.n_radial) * envelope).reshape(-1, self.n_radial) @ filters
+        weighted = sent * (radial.reshape(sent.shape) + envelope * bias[None, None])
+        to_scalars, along, across = jnp.split(weighted, 3, axis=-1)
+        scalars = scalars + to_scalars.sum(axis=1)
+        change = jnp.einsum("asx,asf->axf", vectors / r[..., None], along)
+        if tensors is not None and others is not None:
+            change = change + tensors + (across[:, :, None, :] * others).sum(axis=1)
+        return scalars, change
+
+    def _update(
+        self, scalars: Array, tensors: Array, left: Array, right: Array, update: tuple[Dense, Dense]
+    ) -> tuple[Array, Array]:
+        u, v = tensors @ left, tensors @ right
+        norm = jnp.sqrt((v * v).sum(axis=1) + self.softening**2) - self.softening
+        hidden = _silu(jnp.concatenate([scalars, norm], axis=-1), update[0])
+        own, product, vector = jnp.split(_linear(hidden, update[1]), 3, axis=-1)
+        return scalars + own + product * (u * v).sum(axis=1), tensors + vector[:, None] * u
+
+    def _kernel(self, name: str, dtype: jnp.dtype, n_in: int, n_out: int) -> Array:
+        return self.param(name, nn.initializers.normal(1.0 / math.sqrt(n_in)), (n_in, n_out), dtype)
+
+    def _dense(self, name: str, dtype: jnp.dtype, n_in: int, n_out: int) -> Dense:
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, (n_out,), dtype)
+        return self._kernel(f"{name}_kernel", dtype, n_in, n_out), bias
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["PaiNN", Params]:
+        """The same energies over more species: every new species starts with the row it comes from."""
+        chosen, old = np.array(parents), params["params"]
+        constants = {k: np.asarray(v)[chosen] if np.ndim(v) else v for k, v in params["constants"].items()}
+        weights = {**old, "embedding": np.asarray(old["embedding"])[chosen]}
+        return self.clone(n_species=len(parents)), {**params, "params": weights, "constants": constants}
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """Scale of energies and average number of neighbours, see `jorbit.models.layers.energy_scale`."""
+        scale, average = scale_and_neighbors(batches, self.cutoff)
+        old: Any = params["constants"]
+        values = {"energy_scale": scale, "energy_shift": 0.0, "average_neighbors": average}
+        return {**params, "constants": {k: jnp.full_like(old[k], v) for k, v in values.items()}}
+
+
+def _linear(x: Array, layer: Dense) -> Array:
+    return x @ layer[0] + layer[1][None]
+
+
+def _silu(x: Array, layer: Dense) -> Array:
+    return jax.nn.silu(_linear(x, layer))
