@@ -20,7 +20,9 @@ from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.core.units import ENERGY_UNITS, KCAL_MOL, LENGTH_UNITS
+from jorbit.datasets import read
 from jorbit.models.sgdml import SGDML
+from jorbit.potential.artefact import load
 from jorbit.potential.potential import Potential
 
 WRITTEN_AS = "1.0.3"  # the version whose files these are
@@ -214,6 +216,25 @@ def write_sgdml_dataset(
     if permutations is not None:
         arrays["perms"] = np.asarray(permutations, dtype=np.int64)
     np.savez_compressed(path, **arrays, md5=_fingerprint(arrays))
+
+
+def export_sgdml(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> str:
+    """A model file of jorbit, or frames from a file or data set, as a file of sgdml in kcal/mol.
+
+    Args:
+        source: *.safetensors, or what `jorbit.read` takes.
+        output: where to, conventionally .npz.
+
+    Returns:
+        What was written, in words.
+    """
+    if pathlib.Path(source).suffix == ".safetensors":
+        potential, params = load(source)
+        write_sgdml_model(output, potential, params)
+        return "model of sgdml"
+    frames = read(source)
+    write_sgdml_dataset(output, frames, name=pathlib.Path(source).stem)
+    return f"data set of sgdml, {len(frames)} frames"
 
 
 def plain_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

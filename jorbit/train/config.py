@@ -22,6 +22,7 @@ from jorbit.train.design import FitWeights
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.objective import LossWeights
 from jorbit.train.orbit_config import OrbitsConfig
+from jorbit.train.sgdml_config import SGDMLConfig
 
 _STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 _AUTOMATIC = ("n_species",)  # filled in from the data
@@ -49,6 +50,8 @@ fit:
 # Networks (jorbit list) are trained by gradients, as the key gradient says instead of fit:
 # potential: [{name: reference_energy}, {name: readout, descriptor: {name: ace, max_degree: [6, 4]}, hidden: [32, 32]}]
 # gradient: {epochs: 200, batch_size: 8, loss: {energy: 100, forces: 1}, learning_rate: 0.005, patience: 50}
+# One molecule, from a few hundred frames with forces, is learned by a kernel model, instead of potential: and fit:
+# sgdml: {permutations: feasible}
 # orbits: {weights: equal} # find interchangeable atoms in the training frames, and give every orbit its own parameters
 output: model.safetensors
 """
@@ -133,6 +136,7 @@ class TrainConfig(pydantic.BaseModel):
     )
     fit: FitConfig = pydantic.Field(default_factory=FitConfig)
     gradient: GradientSection | None = pydantic.Field(default=None, description="for potentials that are not linear")
+    sgdml: SGDMLConfig | None = pydantic.Field(default=None, description="a kernel model of one molecule")
     orbits: OrbitsConfig | None = pydantic.Field(default=None, description="tell atoms of one element apart")
     output: str = "model.safetensors"
 
@@ -167,7 +171,12 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
     content = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
     config = _validate(TrainConfig, content, "")
     for k, spec in enumerate(config.potential):
+        if spec.get("name") == "sgdml":
+            raise ConfigError("sgdml is made by a fit of its own: write the key 'sgdml' instead of 'potential'.")
         _check(spec, f"potential[{k}]", (MODELS, TERMS))
+    others = sorted({"potential", "fit", "gradient"} & config.model_fields_set)
+    if config.sgdml is not None and others:
+        raise ConfigError(f"The configuration is not valid: 'sgdml' stands alone: leave out {', '.join(others)}.")
     if config.gradient is not None:
         config.gradient.build()
     return config

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.orbit_config import attach_orbits
 from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.report import FitReport
+from jorbit.train.sgdml_report import SGDMLReport
 from jorbit.train.split import Split, random_split
 
 
@@ -41,7 +42,7 @@ class TrainResult(NamedTuple):
 
     potential: Potential
     params: Params
-    report: FitReport | GradientReport
+    report: FitReport | GradientReport | SGDMLReport
     metrics: dict[str, Metrics]
     path: Path
     interrupted: bool
@@ -50,7 +51,7 @@ class TrainResult(NamedTuple):
 class _Trained(NamedTuple):
     potential: Potential
     params: Params
-    report: FitReport | GradientReport
+    report: FitReport | GradientReport | SGDMLReport
 
 
 def train(
@@ -77,23 +78,18 @@ def train(
     """
     config = config if isinstance(config, TrainConfig) else load_config(config)
     path = _writable(Path(config.output))
-    split, orbits = attach_orbits(config.orbits, read_split(config.data))
-    potential, initial = starting_point(config, split)
-    if orbits is not None:
-        potential = dataclasses.replace(potential, orbits=orbits)
-    by_gradient = trains_by_gradient(config, potential)
-    if resume and not by_gradient:
-        raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
+    split = read_split(config.data)
+    if config.sgdml is None:
+        fitted = _sum_of_terms(config, split, resume)
+    else:
+        fitted = _kernel_model(config, split, path, resume)
 
     with reporting(progress) as report:
-        if by_gradient:
-            result = _by_gradient(config, split, potential, initial, report, resume)
-        else:
-            result = _closed_form(config, split, potential, report)
+        split, result = fitted(report)
         provenance = _provenance(config, split, result.report)
         save(path, result.potential, result.params, provenance)
         metrics = {}
-        if isinstance(result.report, FitReport) and result.report.training is not None:
+        if isinstance(result.report, FitReport | SGDMLReport) and result.report.training is not None:
             metrics = {"train": result.report.training}
         interrupted = result.report.interrupted
         try:
@@ -108,6 +104,34 @@ def train(
     metrics_path = path.with_name(f"{path.stem}.metrics.json")
     metrics_path.write_text(json.dumps(summary | {"interrupted": interrupted}, indent=2) + "\n", encoding="utf-8")
     return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted)
+
+
+def _sum_of_terms(config: TrainConfig, split: Split, resume: bool) -> Callable[[Report], tuple[Split, _Trained]]:
+    """What fits the potential of a configuration, after everything that can be wrong with it was checked."""
+    labelled, orbits = attach_orbits(config.orbits, split)
+    potential, initial = starting_point(config, labelled)
+    if orbits is not None:
+        potential = dataclasses.replace(potential, orbits=orbits)
+    by_gradient = trains_by_gradient(config, potential)
+    if resume and not by_gradient:
+        raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
+    if by_gradient:
+        return lambda report: (labelled, _by_gradient(config, labelled, potential, initial, report, resume))
+    return lambda report: (labelled, _closed_form(config, labelled, potential, report))
+
+
+def _kernel_model(
+    config: TrainConfig, split: Split, path: Path, resume: bool
+) -> Callable[[Report], tuple[Split, _Trained]]:
+    """What fits the kernel model of a configuration."""
+    section = config.sgdml
+    if section is None or (resume and section.solver == "cholesky"):
+        raise ConfigError("There is nothing to resume: this model is fitted in closed form.")
+    orbits = None if config.orbits is None else config.orbits.result(split)
+    return lambda report: (
+        split,
+        _Trained(*section.fit(split.train, split.valid, orbits, path, report, resume=resume)),
+    )
 
 
 def starting_point(config: TrainConfig, split: Split) -> tuple[Potential, Params | None]:
@@ -188,7 +212,7 @@ def _read_sources(sources: str | list[str], limit: int | None) -> list[Frame]:
     return [frame for source in sources for frame in read(source)[:limit]]
 
 
-def _provenance(config: TrainConfig, split: Split, report: FitReport | GradientReport) -> dict[str, Any]:
+def _provenance(config: TrainConfig, split: Split, report: FitReport | GradientReport | SGDMLReport) -> dict[str, Any]:
     data = {
         name: {"n_frames": len(part), "sha256": checksum(part)}
         for name, part in zip(Split._fields, split, strict=True)

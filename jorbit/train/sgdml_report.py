@@ -21,7 +21,7 @@ class SGDMLReport:
         sigma_search: σ -> root mean square error of validation forces, eV/Å; empty when σ was given.
         regularization, use_energies, images, seed: as asked for.
         solver: "cholesky" or "iterative". iterations, residual: of the latter; the residual is relative.
-        training: errors on the training frames.
+        training: errors on the training frames (None where a table shows them).
         seconds: of the stages permutations, solve, evaluate.
         compilations: how many programs this fit compiled, by name.
         notes: what the user should know.
@@ -41,7 +41,7 @@ class SGDMLReport:
     iterations: int | None
     residual: float | None
     seed: int
-    training: Metrics
+    training: Metrics | None
     seconds: dict[str, float]
     compilations: dict[str, int]
     notes: tuple[str, ...]
@@ -58,7 +58,7 @@ class SGDMLReport:
         return result | {
             "sigma_search": {f"{sigma:.6g}": error for sigma, error in self.sigma_search.items()},
             "notes": list(self.notes),
-            "training": self.training.to_json(),
+            "training": None if self.training is None else self.training.to_json(),
             "versions": {"jorbit": jorbit.__version__, "jax": jax.__version__, "numpy": np.__version__},
         }
 
@@ -72,7 +72,7 @@ class SGDMLReport:
                 if self.sigma_search
                 else []
             ),
-            f"training: {self.training}",
+            *([] if self.training is None else [f"training: {self.training}"]),
             ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items()),
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
