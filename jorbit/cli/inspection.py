@@ -81,6 +81,14 @@ def _model_rows(model: dict[str, Any]) -> list[tuple[str, str]]:
         ("cutoffs", ", ".join(f"{c:g} Å" for c in model["cutoffs"]) or "none"),
         ("parameters", f"{model['n_parameters']:,}"),
     ]
+    if not model["guards_short_distances"]:
+        rows.append(
+            (
+                "[yellow]short range[/]",
+                "no term keeps atoms apart below the shortest distances of the data: two that come closer may be "
+                "pulled together. Put zbl or repulsion into the potential before molecular dynamics.",
+            )
+        )
     for term in model["terms"]:
         rows.append((f"[blue]{term['name']}[/]", f"({term['seam']} {term['component']})"))
         rows += [(f"  {key}", text) for key, text in _flat(term["options"])]

@@ -23,6 +23,7 @@ from jorbit import __version__
 from jorbit.core.errors import JorbitError, ModelFileError
 from jorbit.core.protocols import OrbitReference, Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
+from jorbit.potential.dimers import guards_short_distances
 from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.spec import decode_component, encode_term, flatten_params, unflatten_params
@@ -106,8 +107,9 @@ def info(path: Path) -> dict[str, Any]:
     """What a model file says about itself, checked as in `load`.
 
     Returns:
-        A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits, cutoffs
-        (Å), units, provenance, n_parameters, tensors, sha256, n_bytes.
+        A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits,
+        guards_short_distances (whether a term keeps atoms apart where there were no data), cutoffs (Å), units,
+        provenance, n_parameters, tensors, sha256, n_bytes.
     """
     spec, tensors, digest = _read(pathlib.Path(path))
     potential, _ = _decode(path, spec, tensors)
@@ -122,6 +124,7 @@ def info(path: Path) -> dict[str, Any]:
         ],
         "species": [{"symbol": SYMBOLS[z], "number": z, "orbit": orbit} for z, orbit in potential.species.rows],
         "orbits": None if potential.orbits is None else _describe_orbits(potential.orbits),
+        "guards_short_distances": guards_short_distances(potential),
         "cutoffs": list(potential.cutoffs),
         "units": spec["units"],
         "provenance": spec["provenance"],

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +12,15 @@ import numpy as np
 from jorbit.basis.label_embedding import parent_rows
 from jorbit.core.compilation import compilations
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.core.protocols import Params
+from jorbit.core.graph import Graph
+from jorbit.core.outputs import BatchLabels
+from jorbit.core.protocols import CalibratedTerm, Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
 from jorbit.datasets.isolated import is_isolated_atom
+from jorbit.graphs.batching import pad_labels
+from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
@@ -164,7 +168,25 @@ def fit(
         seconds["solve"] = time.perf_counter() - started
         report("solve", 1, 1)
 
-        params = problem.params(solution.coefficients)
+        fitted = problem.params(solution.coefficients)
+        params = secure(potential, fitted)
+        raised = [n for n in problem.fixed_params if n not in (fixed_params or {}) and params[n] is not fitted[n]]
+        if raised and not stopped():  # once more, with the labels less what the raised terms add to them
+            known = {n: params[n] for n in problem.fixed_params}
+            return fit(
+                frames,
+                potential,
+                prior=prior,
+                ridge=ridge,
+                solver=solver,
+                weights=weights,
+                reference_energies=reference_energies,
+                seed=seed,
+                progress=progress,
+                validation=validation,
+                fixed_params=known,
+                keep_partial=keep_partial,
+            )
         used = training[:taken] + held_out
         started = time.perf_counter()
         errors = None if stopped() else evaluate(potential, params, used, report)
@@ -273,7 +295,16 @@ def _fixed_params(
     with jax.enable_x64(True):
         graph = potential.graph(frames[0].structure, dtype=jnp.float64)
         initial = potential.init(jax.random.key(seed), graph)
+        for name, term in zip(potential.names, potential.terms, strict=True):
+            if name in names and name not in given and isinstance(term, CalibratedTerm):
+                initial[name] = term.calibrate(initial[name], _graphs(potential, frames))
     return {n: given.get(n, initial[n]) for n in names}
+
+
+def _graphs(potential: Potential, frames: list[Frame]) -> Iterator[tuple[Graph, BatchLabels]]:
+    for frame in frames:
+        graph = potential.graph(frame.structure, dtype=jnp.float64)
+        yield graph, pad_labels([frame.labels], [frame.structure], graph)
 
 
 def _holder(n_parameters: int, frames: Sequence[Frame], solver: str) -> Accumulator | HeldRows:

@@ -16,6 +16,7 @@ from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.protocols import CalibratedTerm, Params
 from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
+from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.checkpoint import has_checkpoints
@@ -118,6 +119,7 @@ def train_by_gradient(
     compiled = {name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)}
     energies, name = references
     params = {n: energies if n == name else params[loop_name] for n, loop_name in _pairs(potential, problem.potential)}
+    params = secure(potential, params)
     named = None
     if energies is not None:
         named = dict(zip(potential.species.names, map(float, energies["energies"]), strict=True))

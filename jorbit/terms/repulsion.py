@@ -1,0 +1,163 @@
+"""Repulsion below the shortest distances of the training data: fitted to them, and raised until a model is safe."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.basis.cutoff import polynomial_cutoff
+from jorbit.basis.screened_coulomb import zbl_energy
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.ops import gather_neighbors
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Needs, Params
+from jorbit.orbits.covalent_radii import RADII
+
+Slopes = Callable[[Float[np.ndarray, " distances"]], Float[np.ndarray, "species species distances"]]
+SHORTEST = 0.1  # Å
+
+
+@dataclasses.dataclass(frozen=True)
+class Repulsion:
+    """E_i = 1/2 sum_j A_ab ZBL(r) s(r / c_ab) for atoms of species a and b.
+
+    ZBL is the universal screened repulsion of nuclei, s a polynomial that ends it with two continuous derivatives. The
+    reach c_ab is the shortest distance of such a pair in the training data times 1 + `margin`, so that little but
+    nothing of the data feels it; pairs that never come within the cutoff there get the sum of their covalent radii.
+    The strength A_ab is 1, or as much more as it takes that two such atoms, with everything else in the potential,
+    repel each other from 0.1 Å to the shortest distance of the data (`secured`). Training does both by itself, and a
+    closed-form fit is then done once more, so that the model knows of the few contacts in the data which feel it.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å; the largest reach.
+        margin: how far beyond the shortest distance of the data it begins, as a part of that distance.
+        stiffness: steepest slope of the sum that counts as repulsive, eV/Å (a positive number).
+
+    Example:
+        >>> Repulsion(n_species=2).fixed_parameters
+        ('reach', 'strength')
+
+    References:
+        Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter, vol. 1, Pergamon (1985).
+    """
+
+    n_species: int
+    cutoff: float = 3.0
+    margin: float = 0.02
+    stiffness: float = 0.1
+    is_short_range: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (self.cutoff > 0 and 0 < self.margin < 1 and self.stiffness >= 0):
+            raise ConfigError(
+                "Repulsion wants a cutoff above 0 Å, a margin between 0 and 1 and a stiffness of 0 or more, got "
+                f"{self.cutoff}, {self.margin} and {self.stiffness}."
+            )
+
+    @classmethod
+    def tiny(cls, n_species: int = 2) -> "Repulsion":
+        return cls(n_species=n_species)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """Training leaves them as `calibrate` and `secured` set them."""
+        return ("reach", "strength")
+
+    def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
+        """The reach that the covalent radii of most elements suggest, 2/3 of the cutoff, and strength 1."""
+        shape, dtype = (self.n_species, self.n_species), graph.positions.dtype
+        return {"reach": jnp.full(shape, self.cutoff / 1.5, dtype), "strength": jnp.ones(shape, dtype)}
+
+    def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        neighbors = graph.within(self.cutoff)
+        vectors = pair_vectors(graph, neighbors)
+        r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
+        a, b = graph.species[:, None], gather_neighbors(graph.species, neighbors)
+        reach = jnp.clip(_both_ways(params["reach"])[a, b], SHORTEST, self.cutoff)
+        energy = _both_ways(params["strength"])[a, b] * _shape(
+            r, reach, graph.numbers[:, None], gather_neighbors(graph.numbers, neighbors)
+        )
+        return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, energy, 0.0).sum(axis=1))
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """Take the reach of every pair of species from the structures.
+
+        Args:
+            params: as from `init`.
+            batches: graphs of the training data.
+        """
+        shortest = np.full((self.n_species, self.n_species), np.inf)
+        numbers = np.zeros(self.n_species, int)
+        for graph, _ in batches:
+            neighbors = graph.within(self.cutoff)
+            r = np.linalg.norm(np.asarray(pair_vectors(graph, neighbors), np.float64), axis=-1)
+            mask, species = np.asarray(neighbors.mask), np.asarray(graph.species)
+            a = np.broadcast_to(species[:, None], mask.shape)[mask]
+            np.minimum.at(shortest, (a, species[np.asarray(neighbors.index)][mask]), r[mask])
+            real = np.asarray(graph.atom_mask)
+            numbers[species[real]] = np.asarray(graph.numbers)[real]
+        shortest = np.minimum(shortest, shortest.T)
+        radii = RADII[numbers][:, None] + RADII[numbers][None, :]
+        reach = np.where(np.isfinite(shortest), (1.0 + self.margin) * shortest, radii)
+        dtype = np.asarray(params["reach"]).dtype
+        reach = np.clip(reach, SHORTEST, self.cutoff).astype(dtype)
+        return {"reach": reach, "strength": np.ones_like(reach)}
+
+    def secured(self, params: Params, numbers: tuple[int, ...], slopes: Slopes) -> Params:
+        """Raise strengths until pairs repel each other, with the rest of the potential, wherever they are too close.
+
+        Args:
+            params: after `calibrate`.
+            numbers: atomic number of each row of the species table.
+            slopes: dE/dr of the rest of the potential for two atoms alone, eV/Å, at the given distances.
+        """
+        reach = np.asarray(params["reach"], np.float64)
+        strength = np.array(params["strength"], np.float64)
+        grid = np.linspace(0.0, 1.0, 60)
+        distances = SHORTEST + grid * max(reach.max() / (1.0 + self.margin) - SHORTEST, 1e-3)
+        others = slopes(distances)
+        h = 1e-4
+        for a, b in np.ndindex(*reach.shape):
+            inside = distances <= max(reach[a, b] / (1.0 + self.margin), SHORTEST)
+            here = np.append(distances[inside], reach[a, b] / (1.0 + self.margin))
+            rest = np.interp(here, distances, np.nan_to_num(others[a, b]))  # NaN: a model of one molecule only
+            at = [_shape_host(here + d, float(reach[a, b]), numbers[a], numbers[b]) for d in (-h, h)]
+            own = (at[0] - at[1]) / (2 * h)  # how steeply it falls, positive
+            strength[a, b] = max(strength[a, b], float(np.max((rest + self.stiffness) / own)))
+        strength = np.maximum(strength, strength.T)
+        if np.array_equal(strength, params["strength"]):
+            return params
+        return {**params, "strength": strength.astype(np.asarray(params["strength"]).dtype)}
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["Repulsion", Params]:
+        """The same repulsion over more species."""
+        grid = np.ix_(list(parents), list(parents))
+        fine = {name: np.asarray(value)[grid] for name, value in params.items()}
+        return dataclasses.replace(self, n_species=len(parents)), fine
+
+
+def _both_ways(table: Array) -> Array:
+    """A pair has no first atom."""
+    return 0.5 * (table + table.T)
+
+
+def _shape(r: Array, reach: Array, z_i: Array, z_j: Array) -> Array:
+    return zbl_energy(r, z_i, z_j) * polynomial_cutoff(r / reach, 1.0)
+
+
+def _shape_host(r: np.ndarray, reach: float, number_i: int, number_j: int) -> np.ndarray:
+    """The same in numpy's float64, whatever JAX is set to."""
+    with jax.enable_x64(True):
+        z = [jnp.full(r.shape, int(n)) for n in (number_i, number_j)]
+        return np.asarray(_shape(jnp.asarray(r), jnp.full(r.shape, reach), *z))

@@ -1,0 +1,107 @@
+"""Atoms that come closer than in the data repel each other, whatever the model says there."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jorbit
+from jorbit.core.species import SpeciesTable
+from jorbit.datasets import load_dataset
+from jorbit.datasets.shipped import FOLDER
+from jorbit.graphs.neighbors import find_pairs
+from jorbit.models.linear_ace import LinearACE
+from jorbit.potential import Potential
+from jorbit.potential.dimers import dimer_curves, secure
+from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.terms.repulsion import Repulsion
+from jorbit.terms.zbl import ZBL
+from jorbit.testing import systems
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def shortest_distances(structures, species: SpeciesTable) -> np.ndarray:
+    """Of every pair of species in the structures, Å; infinite where there is none within 3 Å."""
+    n = len(species)
+    shortest = np.full((n, n), np.inf)
+    for s in structures:
+        pairs, rows = find_pairs(s, 3.0), species.index(s.numbers)
+        np.minimum.at(shortest, (rows[pairs.i], rows[pairs.j]), pairs.distances)
+    return shortest
+
+
+SETS = sorted(path.stem for path in FOLDER.glob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(s, marks=[] if s == "ethanol_gfn2" else [pytest.mark.slow]) for s in SETS]
+)
+def test_every_pair_of_a_shipped_set_repels_from_a_tenth_of_an_angstrom_to_its_shortest_distance(name: str):
+    frames = list(load_dataset(name))[:2]
+    structures = [f.structure for f in frames]
+    species = SpeciesTable.from_numbers(sorted({int(z) for s in structures for z in s.numbers}))
+    n = len(species)
+    model = LinearACE(n_species=n, cutoff=3.5, max_degree=(4, 2), l_max=1)
+    potential = Potential((ReferenceEnergy(n_species=n), Repulsion(n_species=n), model), species)
+    _, params, _ = jorbit.fit(frames, potential, prior="ridge", ridge=1e-6)
+    shortest = shortest_distances(structures, species)
+    grid = np.linspace(0.1, float(shortest[np.isfinite(shortest)].max()), 90)
+    _, slopes = dimer_curves(potential, params, grid)
+    bare = Potential((ReferenceEnergy(n_species=n), model), species)
+    _, without = dimer_curves(bare, {k: params[k] for k in bare.names}, grid)
+    for a, b in np.ndindex(n, n):
+        if np.isfinite(shortest[a, b]):
+            assert (slopes[a, b][grid <= shortest[a, b]] < 0).all(), species.names[a] + species.names[b]
+    # The model alone is not safe, so the test can fail.
+    assert any((without[a, b][grid <= shortest[a, b]] > 0).any() for a, b in np.ndindex(n, n))
+
+
+@pytest.mark.slow
+def test_the_accuracy_on_the_data_does_not_suffer():
+    frames = list(load_dataset("ethanol_gfn2"))[:20]
+    species = SpeciesTable.from_numbers([1, 6, 8])
+    model = LinearACE(n_species=3, cutoff=3.5, max_degree=(6, 4), l_max=2)
+    errors = []
+    for terms in ((model,), (Repulsion(n_species=3), model)):
+        potential = Potential((ReferenceEnergy(n_species=3), *terms), species)
+        report = jorbit.fit(frames, potential, prior="ridge", ridge=1e-6).report
+        errors.append(report.training.force_rmse)
+    assert errors[1] < 1.2 * errors[0]
+
+
+def test_strengths_rise_as_much_as_a_model_pulls():
+    # A spring of 8 eV/Å^2 that is at rest at 3 Å pushes nearer atoms apart; its negative pulls them together.
+    term = Repulsion(n_species=1, margin=0.1, stiffness=0.0)
+    params = {"reach": np.full((1, 1), 2.2), "strength": np.ones((1, 1))}
+    pushed = term.secured(params, (14,), lambda r: (8.0 * (r - 3.0))[None, None])
+    pulled = term.secured(params, (14,), lambda r: (8.0 * (3.0 - r))[None, None])
+    assert pushed["strength"] == 1.0 and pulled["strength"] > 1.0
+    potential = Potential((term,), SpeciesTable.from_numbers([14]))
+    r = np.linspace(0.1, 2.0, 150)
+    _, slopes = dimer_curves(potential, {"repulsion": pulled}, r)
+    total = slopes[0, 0] + 8.0 * (3.0 - r)
+    assert (total < 1e-2).all() and total.max() > -1e-2  # just enough
+
+
+def test_securing_needs_no_repulsion_and_changes_nothing_then():
+    potential = Potential((ZBL(),), SpeciesTable.from_numbers([1, 8]))
+    assert secure(potential, {"zbl": {}}) == {"zbl": {}}
+
+
+def test_info_warns_of_a_potential_that_nothing_keeps_apart(tmp_path):
+    from typer.testing import CliRunner
+
+    from jorbit.cli.app import app
+
+    graph_of = systems.water()
+    for terms, safe in (((LinearACE.tiny(3),), False), ((ZBL(), LinearACE.tiny(3)), True)):
+        potential = Potential(terms, systems.SPECIES)
+        params = potential.init(jax.random.key(0), potential.graph(graph_of))
+        path = tmp_path / "model.safetensors"
+        jorbit.save(path, potential, params)
+        shown = CliRunner().invoke(app, ["info", str(path)])
+        assert ("no term keeps atoms apart" in " ".join(shown.stdout.split())) is not safe
+        described = json.loads(CliRunner().invoke(app, ["info", str(path), "--json"]).stdout)
+        assert described["guards_short_distances"] is safe
