@@ -17,7 +17,7 @@ from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.protocols import Needs
 
-VALUE_BLOCK, GRADIENT_BLOCK = 128, 16  # atoms whose temporaries fit in a core's cache
+VALUE_BLOCK, GRADIENT_BLOCK = 8, 16  # atoms whose temporaries fit in a core's cache
 
 
 @dataclasses.dataclass(frozen=True)
