@@ -108,7 +108,7 @@ def atomic_basis(
     inputs = radial_inputs(x, envelope, shape.cutoff, shape.n_bessel)
     functions = hidden_units(inputs, weights["radial"])
     if shape.density:
-        number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[:, None]
+        number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[None, :, None]
     paths, last = shape.message_paths, weights["last"]
     n_functions, n_channels = last.shape[0], shape.channels
     if neighbors is None:

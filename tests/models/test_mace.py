@@ -10,10 +10,12 @@ import pytest
 from jorbit.basis.radial_network import SILU_NORM
 from jorbit.basis.symmetric_contraction import contraction_paths
 from jorbit.core.errors import ConfigError
+from jorbit.core.outputs import BatchLabels
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import build_graph
 from jorbit.models.mace import MACE
+from jorbit.models.painn import PaiNN
 from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
 from jorbit.potential.refine import refine
@@ -116,3 +118,31 @@ def test_options_that_contradict_each_other_are_refused(wrong):
     graph = build_graph([WATER], SpeciesTable.from_numbers([1, 8]), (5.0,))
     with pytest.raises(ConfigError, match="Wanted layers"):
         Potential((MACE(n_species=2, **wrong),), SpeciesTable.from_numbers([1, 8])).init(jax.random.key(0), graph)
+
+
+def test_constants_come_from_the_training_data():
+    species = SpeciesTable.from_numbers([1, 8])
+    graph = build_graph([WATER], species, (5.0,))
+    forces = jnp.zeros((graph.n_atoms, 3)).at[0, 0].set(3.0)
+    labels = BatchLabels(
+        energy=jnp.zeros(1),
+        forces=forces,
+        stress=jnp.zeros((1, 3, 3)),
+        energy_weight=jnp.ones(1),
+        forces_weight=graph.atom_mask.astype(forces.dtype),
+        stress_weight=jnp.zeros(1),
+    )
+    for model in (MACE(n_species=2), PaiNN(n_species=2)):
+        constants = {"energy_scale": jnp.ones(2), "energy_shift": jnp.ones(2), "average_neighbors": jnp.ones(())}
+        found = model.calibrate({"params": {}, "constants": constants}, [(graph, labels)])["constants"]
+        np.testing.assert_allclose(found["energy_scale"], 1.0, rtol=1e-6)  # sqrt(3^2 / 9)
+        assert float(found["average_neighbors"]) == 2.0 and not np.any(found["energy_shift"])
+
+
+def test_painn_refined_to_orbits_starts_where_the_elements_ended(predict, x64):
+    coarse, params = started(
+        PaiNN(n_species=2, cutoff=3.0, n_features=3, n_layers=1, n_radial=2), SpeciesTable.from_numbers([1, 8])
+    )
+    fine, finer = refine(coarse, params, ORBITS)
+    before, after = result(predict, coarse, params, WATER), result(predict, fine, finer, with_orbits([0, 0, 1]))
+    np.testing.assert_allclose(after.forces, before.forces, atol=1e-13)
