@@ -1,6 +1,6 @@
 """jorbit: differentiable interatomic potentials in JAX.
 
-Public names, imported when first used: ``read``, ``fit``, ``fit_sgdml``, ``predict``, ``save``, ``load``,
+Public names, imported when first used: ``read``, ``fit``, ``fit_sgdml``, ``fit_gap``, ``predict``, ``save``, ``load``,
 ``to_jax_md``, ``Calculator``, ``find_orbits``, ``Structure``, ``Labels``, ``Frame``, ``Potential``, ``SpeciesTable``,
 ``simulate``.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jorbit.simulate.ase_calculator import Calculator as Calculator
     from jorbit.simulate.jax_md import to_jax_md as to_jax_md
     from jorbit.train.fit import fit as fit
+    from jorbit.train.gap import fit_gap as fit_gap
     from jorbit.train.sgdml import fit_sgdml as fit_sgdml
 
 _PUBLIC = {
@@ -37,6 +38,7 @@ _PUBLIC = {
     "Structure": "jorbit.core.structure",
     "find_orbits": "jorbit.orbits",
     "fit": "jorbit.train.fit",
+    "fit_gap": "jorbit.train.gap",
     "fit_sgdml": "jorbit.train.sgdml",
     "load": "jorbit.potential.artefact",
     "predict": "jorbit.potential.predict",

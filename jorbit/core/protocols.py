@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 from jax import Array
 from jaxtyping import Float
 
@@ -108,6 +109,7 @@ class LinearTerm(Term, Protocol):
     def prior_scale(self) -> Any: ...
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DesignRows:
     """Rows of the linear system for ONE structure (padding included), parameters last.

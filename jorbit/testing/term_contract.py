@@ -294,13 +294,13 @@ def check_the_loss_falls_when_parameters_follow_its_gradient(case: TermCase) -> 
             value = value + jnp.mean((outputs.charges - target.charges) ** 2)
         return value
 
-    value_and_grad = jax.jit(jax.value_and_grad(loss))
+    value_and_grad = jax.jit(jax.value_and_grad(loss, allow_int=True))
     params = jax.tree.map(jnp.asarray, case.params)
     first, gradient = value_and_grad(params)
     value, rate = first, 1.0
     for _ in range(20):
         while rate > 1e-12:
-            trial = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
+            trial = jax.tree.map(lambda p, g, rate=rate: p - rate * g if _is_float(p) else p, params, gradient)
             new_value, new_gradient = value_and_grad(trial)
             if new_value < value:
                 params, value, gradient, rate = trial, new_value, new_gradient, 2.0 * rate
@@ -308,6 +308,10 @@ def check_the_loss_falls_when_parameters_follow_its_gradient(case: TermCase) -> 
             rate *= 0.5
     require_finite(value, f"{case.name}: loss")
     require(value < 0.7 * first, f"{case.name}: loss went from {first:.3g} to {value:.3g} only in 20 steps.")
+
+
+def _is_float(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 def check_design_rows_are_the_linear_term(case: TermCase) -> None:
