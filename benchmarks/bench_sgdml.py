@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--train", type=int, default=200)
     parser.add_argument("--rmd17", type=int, default=0)
+    parser.add_argument("--note", default="", help="what else ran on the machine")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -247,7 +248,7 @@ def main() -> None:
             sys.exit(done.returncode)
         found = json.loads(done.stdout.split("ROWS")[1])
         rows, peers = rows + found["rows"], found["peers"]
-        write("sgdml", "sGDML on ethanol beside sgdml", rows, environment=environment(), peers=peers)
+        write("sgdml", "sGDML on ethanol beside sgdml", rows, environment=environment(), peers=peers, note=options.note)
         for row in found["rows"]:
             print(row)
 

@@ -83,7 +83,8 @@ def energy_notes(training: Metrics) -> tuple[str, ...]:
 
     Example:
         >>> import jorbit
-        >>> energy_notes(jorbit.fit_sgdml(jorbit.read("ethanol_gfn2")[:20], sigma=20.0, permutations="none").training)
+        >>> frames = jorbit.read("ethanol_gfn2")[:800:40]
+        >>> energy_notes(jorbit.fit_sgdml(frames, sigma=20.0, permutations="none").report.training)
         ()
     """
     reference, predicted = training.energy_reference, training.energy_predicted
@@ -101,7 +102,8 @@ def energy_notes(training: Metrics) -> tuple[str, ...]:
     if correlation < 0.95:
         return (
             f"Energies and forces do not belong together (correlation {correlation:.3f}): were they computed with "
-            "different methods, or frames mixed up? Forces of this model may be fine, its energies are not.",
+            "different methods, frames mixed up, or are these too few frames? Forces of this model may be fine, its "
+            "energies are not.",
         )
     if abs(slope - 1.0) > 0.1:
         return (
