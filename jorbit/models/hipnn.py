@@ -92,4 +92,4 @@ class HipNN(nn.Module):
 
     def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["HipNN", Params]:
         """The same function over more species: each behaves as the row it comes from."""
-        return self.copy(n_species=len(parents)), refined_first_block(params, parents)
+        return self.clone(n_species=len(parents)), refined_first_block(params, parents)

@@ -93,7 +93,7 @@ class SchNet(nn.Module):
     def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["SchNet", Params]:
         """The same function over more species: each starts from the embedding of the row it comes from."""
         table = np.asarray(params["params"]["embedding"])[np.array(parents)]
-        return self.copy(n_species=len(parents)), {**params, "params": {**params["params"], "embedding": table}}
+        return self.clone(n_species=len(parents)), {**params, "params": {**params["params"], "embedding": table}}
 
 
 class ContinuousFilter(nn.Module):

@@ -20,5 +20,5 @@ def check_envelope(name: str) -> None:
 
 
 def envelope(name: str, r: Float[Array, "*batch"], cutoff: float) -> Float[Array, "*batch"]:
-    """(1 - (r / cutoff)^2)^3, "quadratic", two continuous derivatives; or (1 + cos(pi r / cutoff)) / 2, "cosine", one."""
+    """By name: (1 - (r / cutoff)^2)^3, two continuous derivatives, or "cosine", (1 + cos(pi r / cutoff)) / 2, one."""
     return ENVELOPES[name](r, cutoff)
