@@ -128,7 +128,8 @@ def fit_sgdml(
         validation: frames that choose σ by their force error. Without them, a seeded tenth of the frames (at most 200)
             is held out for the choice and used then, too.
         sigma: length scale of the kernel; several to choose from; None: a search on the logarithmic grid from 5 to 500.
-        permutations: what is symmetric: "none", "feasible", "topological", "budget:P", "translations", or an array; see
+        permutations: what is symmetric: "none", "feasible", "topological" (never worse where it was measured, and
+            slower), "budget:P", "translations", or an array; see
             `jorbit.train.sgdml_permutations.choose_permutations`.
         orbits: what `jorbit.find_orbits` returned for these frames; errors are listed by them.
         regularization: λ.
