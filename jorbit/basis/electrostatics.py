@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import erfc
+from jax.scipy.special import erf, erfc
 from jaxtyping import Bool, Float
 
 from jorbit.basis.kspace import grid_for, wave_potential
@@ -199,7 +199,12 @@ def _by_structure(values: Array, graph: Graph, start: float, reduce: object) -> 
 
 
 def coulomb_potential(
-    graph: Graph, charges: Float[Array, "atoms channels"], splitting: Splitting, where: Surroundings | None = None
+    graph: Graph,
+    charges: Float[Array, "atoms channels"],
+    splitting: Splitting,
+    where: Surroundings | None = None,
+    *,
+    points: bool = True,
 ) -> Float[Array, "atoms channels"]:
     """Potential at each atom of all other charges (and of the images of its own), eV/e; NaN where sums do not reach.
 
@@ -211,6 +216,8 @@ def coulomb_potential(
         charges: e, zero on padding; several sets at once.
         splitting: of the sum.
         where: `surroundings(graph, splitting)`, if at hand.
+        points: charges are points. False: they are smeared out, erf(alpha r) / r is all there is, and no neighbours are
+            needed.
 
     References:
         Ewald, Ann. Phys. 369, 253 (1921). de Leeuw, Perram and Smith, Proc. R. Soc. A 373, 27 (1980).
@@ -241,11 +248,13 @@ def coulomb_potential(
     far = jax.lax.cond(jnp.any(repeats), periodic, jnp.zeros_like, charges)
     open_space = jax.lax.cond(
         jnp.any(where.is_open & graph.structure_mask),
-        lambda q: _direct_potential(graph, q, where.is_open),
+        lambda q: _direct_potential(graph, q, where.is_open, None if points else alpha),
         jnp.zeros_like,
         charges,
     )
-    near = _screened_potential(graph, charges, splitting) * repeats[graph.owner][:, None].astype(charges.dtype)
+    near = jnp.zeros_like(charges)
+    if points:
+        near = _screened_potential(graph, charges, splitting) * repeats[graph.owner][:, None].astype(charges.dtype)
     flag = jnp.where(where.is_reached, 1.0, jnp.nan).astype(charges.dtype)[graph.owner]
     flag = jnp.where(graph.atom_mask, flag, 0.0)
     return COULOMB * (near + far + open_space) * flag[:, None]
@@ -270,8 +279,8 @@ def _slab_correction(graph: Graph, charges: Array, member: Array, where: Surroun
     return (strength[:, None] * moment)[graph.owner] * z[:, None]
 
 
-def _direct_potential(graph: Graph, charges: Array, is_open: Array) -> Array:
-    """sum_j q_j / r over all atoms of the same structure, a block of atoms at a time."""
+def _direct_potential(graph: Graph, charges: Array, is_open: Array, alpha: float | None) -> Array:
+    """sum_j q_j / r, or q_j erf(alpha r) / r, over all atoms of the same structure, a block of atoms at a time."""
     here = is_open[graph.owner] & graph.atom_mask
     names = jnp.arange(graph.n_atoms, dtype=jnp.int32)
 
@@ -279,8 +288,9 @@ def _direct_potential(graph: Graph, charges: Array, is_open: Array) -> Array:
         vectors = graph.positions[None] - positions[:, None]
         pair = (owner[:, None] == graph.owner[None]) & (name[:, None] != names[None]) & here[None]
         squared = jnp.sum(vectors * vectors, axis=-1)
-        inverse = jnp.where(pair, jax.lax.rsqrt(jnp.where(pair, squared, 1.0)), 0.0)
-        return inverse @ charges
+        inverse = jax.lax.rsqrt(jnp.where(pair, squared, 1.0))
+        kernel = inverse if alpha is None else inverse * erf(alpha / inverse)
+        return jnp.where(pair, kernel, 0.0) @ charges
 
     result = map_atom_blocks(potential, (graph.positions, graph.owner, names), BLOCK, everywhere=True)
     return jnp.where(here[:, None], result, 0.0)

@@ -279,6 +279,11 @@ def to_jax_md(
         numbers, species, charge = _from_structure(potential, species, numbers, structure, charge)
     numbers, species = _atoms(potential, species, numbers)
     cell, pbc, fractional = _inspect(displacement_fn, box, fractional_coordinates)
+    start = Structure(positions=np.zeros((len(numbers), 3)), numbers=numbers, cell=cell, pbc=pbc, charge=float(charge))
+    for term in potential.terms:
+        if getattr(term, "is_long_range", False):  # whose sums may not reach as far as the box
+            check: Any = term
+            check.check_structure(start)
     neighbor_fn = NeighborFunctions(
         cutoffs=potential.cutoffs,
         cell=cell,

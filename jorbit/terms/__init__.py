@@ -9,6 +9,7 @@ TERMS = Registry(
         "dispersion": "jorbit.terms.dispersion:Dispersion",
         "ewald": "jorbit.terms.ewald:Ewald",
         "fixed_charges": "jorbit.terms.fixed_charges:FixedCharges",
+        "latent_ewald": "jorbit.terms.latent_ewald:LatentEwald",
         "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",
         "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
         "repulsion": "jorbit.terms.repulsion:Repulsion",

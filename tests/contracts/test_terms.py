@@ -15,7 +15,12 @@ def knows_one_system(cls) -> bool:
 
 
 COMPONENTS = {f"{registry.kind}:{name}": (registry, name) for registry in (MODELS, TERMS) for name in registry}
+SLOW = {"term:charge_equilibration", "term:latent_ewald"}  # sums over waves within sums over atoms: long to compile
 ONE_SYSTEM = [c for c, (registry, name) in COMPONENTS.items() if knows_one_system(registry.load(name))]
+
+
+def marks_of(component: str) -> list:
+    return [pytest.mark.xdist_group(component), *([pytest.mark.slow] if component in SLOW else [])]
 
 
 @functools.cache
@@ -26,9 +31,7 @@ def case(component: str) -> TermCase:
 
 
 @pytest.mark.parametrize("check", TERM_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-@pytest.mark.parametrize(
-    "component", [pytest.param(c, marks=pytest.mark.xdist_group(c)) for c in COMPONENTS if c not in ONE_SYSTEM]
-)
+@pytest.mark.parametrize("component", [pytest.param(c, marks=marks_of(c)) for c in COMPONENTS if c not in ONE_SYSTEM])
 def test(component, check, x64):
     check(case(component))
 

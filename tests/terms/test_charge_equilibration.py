@@ -56,6 +56,7 @@ def test_two_atoms_have_the_charges_and_energy_of_the_closed_solution():
     assert found.charges[0] > 0.3  # lithium gives, chlorine takes
 
 
+@pytest.mark.slow
 def test_in_a_crystal_charges_make_the_energy_least_and_both_solvers_find_them():
     crystal = oxide_crystal(charge=1.0)
     direct = potential_of(solver="direct")
