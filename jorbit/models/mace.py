@@ -21,6 +21,8 @@ from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.energy_scale import scale_and_neighbors
 from jorbit.orbits.covalent_radii import RADII
 
+AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
+
 
 class MACE(nn.Module):
     """E_i = shift_z + scale_z sum over layers t of readout_t(h_i^t).
@@ -49,7 +51,7 @@ class MACE(nn.Module):
             `jorbit.basis.label_embedding`).
         parents: element of each species, for "add" and "factored"; None = each its own.
         rank: of "factored".
-        block: atoms computed together on a CPU.
+        block: atoms computed together on a CPU, when there are more than 256.
 
     Example:
         >>> MACE(n_species=1).needs.cutoff
@@ -76,7 +78,7 @@ class MACE(nn.Module):
     label_mode: str = "replace"
     parents: tuple[int, ...] | None = None
     rank: int = 4
-    block: int = 32
+    block: int = 16
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "MACE":
@@ -136,6 +138,7 @@ class MACE(nn.Module):
         self._check()
         dtype, neighbors = graph.positions.dtype, graph.within(self.cutoff)
         shape = (self.n_species,)
+        block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
         shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
         average = self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
@@ -160,7 +163,7 @@ class MACE(nn.Module):
             else:
                 weights["scalars"] = scalars @ (up[0] / math.sqrt(self.channels))
             features, part = map_atom_blocks(
-                lambda *arrays, s=shape, w=weights: layer_features(s, w, *arrays), inputs, self.block
+                lambda *arrays, s=shape, w=weights: layer_features(s, w, *arrays), inputs, block
             )
             energy = energy + part
         energy = scale[graph.species] * energy + shift[graph.species]

@@ -21,6 +21,7 @@ from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.energy_scale import scale_and_neighbors
 
 Dense = tuple[Array, Array]  # kernel, bias
+AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
 class PaiNN(nn.Module):
@@ -37,7 +38,7 @@ class PaiNN(nn.Module):
         n_layers: of messages.
         n_radial: Bessel functions.
         softening: of norms.
-        block: atoms computed together on a CPU.
+        block: atoms computed together on a CPU, when there are more than 256.
 
     Example:
         >>> PaiNN(n_species=2).needs.cutoff
@@ -53,7 +54,7 @@ class PaiNN(nn.Module):
     n_layers: int = 3
     n_radial: int = 20
     softening: float = 0.01
-    block: int = 32
+    block: int = 16
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "PaiNN":
@@ -74,6 +75,7 @@ class PaiNN(nn.Module):
             raise ConfigError(f"Wanted features, layers, radial functions and a softening above 0, got {self}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
         shape = (self.n_species,)
+        block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
         shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
         average = self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
@@ -105,7 +107,7 @@ class PaiNN(nn.Module):
                 scalars, tensors = self._message(vectors, scalars, sent, tensors, others, filters, bias)
                 return self._update(scalars, tensors, left, right, update)
 
-            scalars, tensors = map_atom_blocks(one, inputs, self.block)
+            scalars, tensors = map_atom_blocks(one, inputs, block)
         hidden = _silu(scalars, self._dense("readout_0", dtype, n, max(n // 2, 1)))
         energy = _linear(hidden, self._dense("readout_1", dtype, max(n // 2, 1), 1))[:, 0]
         energy = scale[graph.species] * energy + shift[graph.species]
