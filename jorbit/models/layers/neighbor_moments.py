@@ -60,6 +60,8 @@ class NeighborMoments(nn.Module):
             return summed.reshape(len(vectors), n_components(self.l_max), self.width)
 
         inputs = (vectors, neighbors.mask, gather_neighbors(features, neighbors))
+        if self.l_max == 0:
+            return moments(*inputs)  # temporaries are small: computing them twice, as blocks do, takes longer
         return map_atom_blocks(moments, inputs, BLOCK)
 
 
