@@ -28,16 +28,16 @@ class Repulsion:
     """E_i = 1/2 sum_j A_ab ZBL(r) s(r / c_ab) for atoms of species a and b.
 
     ZBL is the universal screened repulsion of nuclei, s a polynomial that ends it with two continuous derivatives. The
-    reach c_ab is the shortest distance of such a pair in the training data times 1 + `margin`, so that little but
-    nothing of the data feels it; pairs that never come within the cutoff there get the sum of their covalent radii.
-    The strength A_ab is 1, or as much more as it takes that two such atoms, with everything else in the potential,
-    repel each other from 0.1 Å to the shortest distance of the data (`secured`). Training does both by itself, and a
-    closed-form fit is then done once more, so that the model knows of the few contacts in the data which feel it.
+    reach c_ab is the shortest distance of such a pair in the training data, so that no training frame feels it at all;
+    pairs that never come within the cutoff there get the sum of their covalent radii. The strength A_ab is 1, or as
+    much more as it takes that two such atoms, with everything else in the potential, repel each other from 0.1 Å to
+    (1 - margin) times the shortest distance of the data (`secured`). Training does both by itself.
 
     Attributes:
         n_species: rows of the species table.
         cutoff: Å; the largest reach.
-        margin: how far beyond the shortest distance of the data it begins, as a part of that distance.
+        margin: how far below the shortest distance of the data pairs repel for certain, as a part of that distance; the
+            smaller, the harder.
         stiffness: steepest slope of the sum that counts as repulsive, eV/Å (a positive number).
 
     Example:
@@ -50,7 +50,7 @@ class Repulsion:
 
     n_species: int
     cutoff: float = 3.0
-    margin: float = 0.02
+    margin: float = 0.03
     stiffness: float = 0.1
     is_short_range: ClassVar[bool] = True
 
@@ -109,7 +109,7 @@ class Repulsion:
             numbers[species[real]] = np.asarray(graph.numbers)[real]
         shortest = np.minimum(shortest, shortest.T)
         radii = RADII[numbers][:, None] + RADII[numbers][None, :]
-        reach = np.where(np.isfinite(shortest), (1.0 + self.margin) * shortest, radii)
+        reach = np.where(np.isfinite(shortest), shortest, radii)
         dtype = np.asarray(params["reach"]).dtype
         reach = np.clip(reach, SHORTEST, self.cutoff).astype(dtype)
         return {"reach": reach, "strength": np.ones_like(reach)}
@@ -125,12 +125,12 @@ class Repulsion:
         reach = np.asarray(params["reach"], np.float64)
         strength = np.array(params["strength"], np.float64)
         grid = np.linspace(0.0, 1.0, 60)
-        distances = SHORTEST + grid * max(reach.max() / (1.0 + self.margin) - SHORTEST, 1e-3)
+        distances = SHORTEST + grid * max((1.0 - self.margin) * reach.max() - SHORTEST, 1e-3)
         others = slopes(distances)
         h = 1e-4
         for a, b in np.ndindex(*reach.shape):
-            inside = distances <= max(reach[a, b] / (1.0 + self.margin), SHORTEST)
-            here = np.append(distances[inside], reach[a, b] / (1.0 + self.margin))
+            end = max((1.0 - self.margin) * reach[a, b], SHORTEST)
+            here = np.append(distances[distances < end], end)
             rest = np.interp(here, distances, np.nan_to_num(others[a, b]))  # NaN: a model of one molecule only
             at = [_shape_host(here + d, float(reach[a, b]), numbers[a], numbers[b]) for d in (-h, h)]
             own = (at[0] - at[1]) / (2 * h)  # how steeply it falls, positive

@@ -168,25 +168,7 @@ def fit(
         seconds["solve"] = time.perf_counter() - started
         report("solve", 1, 1)
 
-        fitted = problem.params(solution.coefficients)
-        params = secure(potential, fitted)
-        raised = [n for n in problem.fixed_params if n not in (fixed_params or {}) and params[n] is not fitted[n]]
-        if raised and not stopped():  # once more, with the labels less what the raised terms add to them
-            known = {n: params[n] for n in problem.fixed_params}
-            return fit(
-                frames,
-                potential,
-                prior=prior,
-                ridge=ridge,
-                solver=solver,
-                weights=weights,
-                reference_energies=reference_energies,
-                seed=seed,
-                progress=progress,
-                validation=validation,
-                fixed_params=known,
-                keep_partial=keep_partial,
-            )
+        params = secure(potential, problem.params(solution.coefficients))
         used = training[:taken] + held_out
         started = time.perf_counter()
         errors = None if stopped() else evaluate(potential, params, used, report)

@@ -1,5 +1,6 @@
 """Atoms that come closer than in the data repel each other, whatever the model says there."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 import jorbit
+from jorbit.core.outputs import AtomOutputs
 from jorbit.core.species import SpeciesTable
 from jorbit.datasets import load_dataset
 from jorbit.datasets.shipped import FOLDER
+from jorbit.graphs.batching import pad_labels
 from jorbit.graphs.neighbors import find_pairs
 from jorbit.models.linear_ace import LinearACE
 from jorbit.potential import Potential
@@ -38,7 +41,7 @@ SETS = sorted(path.stem for path in FOLDER.glob("*.npz"))
 @pytest.mark.parametrize(
     "name", [pytest.param(s, marks=[] if s == "ethanol_gfn2" else [pytest.mark.slow]) for s in SETS]
 )
-def test_every_pair_of_a_shipped_set_repels_from_a_tenth_of_an_angstrom_to_its_shortest_distance(name: str):
+def test_every_pair_of_a_shipped_set_repels_from_a_tenth_of_an_angstrom_to_almost_its_shortest_distance(name: str):
     frames = list(load_dataset(name))[:2]
     structures = [f.structure for f in frames]
     species = SpeciesTable.from_numbers(sorted({int(z) for s in structures for z in s.numbers}))
@@ -53,22 +56,28 @@ def test_every_pair_of_a_shipped_set_repels_from_a_tenth_of_an_angstrom_to_its_s
     _, without = dimer_curves(bare, {k: params[k] for k in bare.names}, grid)
     for a, b in np.ndindex(n, n):
         if np.isfinite(shortest[a, b]):
-            assert (slopes[a, b][grid <= shortest[a, b]] < 0).all(), species.names[a] + species.names[b]
+            assert (slopes[a, b][grid <= 0.97 * shortest[a, b]] < 0).all(), species.names[a] + species.names[b]
     # The model alone is not safe, so the test can fail.
-    assert any((without[a, b][grid <= shortest[a, b]] > 0).any() for a, b in np.ndindex(n, n))
+    assert any((without[a, b][grid <= 0.97 * shortest[a, b]] > 0).any() for a, b in np.ndindex(n, n))
 
 
-@pytest.mark.slow
-def test_the_accuracy_on_the_data_does_not_suffer():
-    frames = list(load_dataset("ethanol_gfn2"))[:20]
+def test_training_frames_feel_nothing_and_closer_atoms_do():
+    frames = list(load_dataset("ethanol_gfn2"))[:5]
     species = SpeciesTable.from_numbers([1, 6, 8])
-    model = LinearACE(n_species=3, cutoff=3.5, max_degree=(6, 4), l_max=2)
-    errors = []
-    for terms in ((model,), (Repulsion(n_species=3), model)):
-        potential = Potential((ReferenceEnergy(n_species=3), *terms), species)
-        report = jorbit.fit(frames, potential, prior="ridge", ridge=1e-6).report
-        errors.append(report.training.force_rmse)
-    assert errors[1] < 1.2 * errors[0]
+    term = Repulsion(n_species=3)
+    potential = Potential((term,), species)
+    graphs = [potential.graph(f.structure) for f in frames]
+    none = AtomOutputs(energy=graphs[0].positions[:, 0])
+    batches = [(g, pad_labels([f.labels], [f.structure], g)) for f, g in zip(frames, graphs, strict=True)]
+    params = term.calibrate(term.init(jax.random.key(0), graphs[0], none), batches)
+    energies = [potential.energy({"repulsion": params}, g)[0] for g in graphs]
+    assert not np.any(energies)
+    shortest = shortest_distances([f.structure for f in frames], species)
+    seen = np.isfinite(shortest)  # all but oxygen with oxygen: there is one
+    np.testing.assert_allclose(params["reach"][seen], shortest[seen], rtol=1e-12)
+    assert params["reach"][~seen] == pytest.approx(1.32)  # twice the covalent radius
+    closer = dataclasses.replace(frames[0].structure, positions=0.7 * frames[0].structure.positions)
+    assert potential.energy({"repulsion": params}, potential.graph(closer))[0] > 1.0
 
 
 def test_strengths_rise_as_much_as_a_model_pulls():
@@ -79,7 +88,7 @@ def test_strengths_rise_as_much_as_a_model_pulls():
     pulled = term.secured(params, (14,), lambda r: (8.0 * (3.0 - r))[None, None])
     assert pushed["strength"] == 1.0 and pulled["strength"] > 1.0
     potential = Potential((term,), SpeciesTable.from_numbers([14]))
-    r = np.linspace(0.1, 2.0, 150)
+    r = np.linspace(0.1, 0.9 * 2.2, 150)
     _, slopes = dimer_curves(potential, {"repulsion": pulled}, r)
     total = slopes[0, 0] + 8.0 * (3.0 - r)
     assert (total < 1e-2).all() and total.max() > -1e-2  # just enough
