@@ -42,7 +42,7 @@ FILES = {
 MIN_FRAMES = 20
 MAX_GROUPS = 3  # compositions of one set, the most frequent first
 SGDML_FRAMES = 1000  # what sgdml itself takes at most
-SGDML_SECONDS = 900
+SGDML_SECONDS = 1800
 
 
 def systems(chosen: list[str]) -> dict[str, list[Frame]]:
@@ -196,6 +196,11 @@ def main() -> None:
         }
         rows[name] = row
         print(json.dumps(row)[:600], flush=True)
+        _save(rows, scaled)
+    _save(rows, scaled)
+
+
+def _save(rows: dict[str, dict], scaled: list[dict]) -> None:
     write(
         "orbits",
         "Orbits found in real trajectories, and the permutations that sgdml's search finds in the same frames (at most "
