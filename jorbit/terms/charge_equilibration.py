@@ -114,7 +114,7 @@ class ChargeEquilibration:
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "ChargeEquilibration":
-        return cls(n_species=n_species, cutoff=4.0, accuracy=1e-7, max_length=13.0)
+        return cls(n_species=n_species, cutoff=4.0, accuracy=1e-6, max_length=11.0)
 
     @property
     def splitting(self) -> Splitting:

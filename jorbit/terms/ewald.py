@@ -57,7 +57,7 @@ class Ewald:
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "Ewald":
-        return cls(cutoff=4.0, accuracy=1e-7, max_length=13.0)
+        return cls(cutoff=4.0, accuracy=1e-6, max_length=11.0)
 
     @classmethod
     def tiny_upstream(cls, n_species: int = 2) -> tuple[Any, ...]:

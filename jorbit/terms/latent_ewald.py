@@ -68,7 +68,7 @@ class LatentEwald:
         from jorbit.descriptors import DESCRIPTORS
 
         descriptor = DESCRIPTORS.load("acsf").tiny(n_species)
-        return cls(descriptor, n_species, n_channels=2, accuracy=1e-7, max_length=20.0)
+        return cls(descriptor, n_species, n_channels=2, accuracy=1e-6, max_length=11.0)
 
     @property
     def splitting(self) -> Splitting:
