@@ -48,6 +48,14 @@ def compiled_functions_of_one_file_at_a_time():
         jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def restore_float_type():
+    """Commands switch their process to float64; other tests expect what they set themselves."""
+    before = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 @pytest.fixture
 def x64():
     """float64 for the duration of one test."""

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -14,14 +13,6 @@ from jorbit.cli import app
 from jorbit.datasets.extxyz import write_extxyz
 from jorbit.models.linear_ace import LinearACE
 from jorbit.terms.reference_energy import ReferenceEnergy
-
-
-@pytest.fixture(autouse=True)
-def restore_float_type():
-    """Commands switch this process to float64; other tests expect what they set themselves."""
-    before = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 @pytest.fixture(scope="session")
