@@ -26,6 +26,7 @@ DATASETS = Registry(
         "graphene_n3_gfn1": "jorbit.datasets.orbit_systems:graphene_n3_gfn1",
         "cspbi3_slab_gfn1": "jorbit.datasets.orbit_systems:cspbi3_slab_gfn1",
         "dalanine_on_graphene_gfn1": "jorbit.datasets.orbit_systems:dalanine_on_graphene_gfn1",
+        "dhistidine_on_graphene_gfn1": "jorbit.datasets.orbit_systems:dhistidine_on_graphene_gfn1",
         "acphe_ala5_lys_gfn2": "jorbit.datasets.orbit_systems:acphe_ala5_lys_gfn2",
         "rmd17_aspirin": "jorbit.datasets.public:rmd17_aspirin",
         "rmd17_benzene": "jorbit.datasets.public:rmd17_benzene",

@@ -88,6 +88,22 @@ def dalanine_on_graphene_gfn1() -> FrameDataset:
     )
 
 
+def dhistidine_on_graphene_gfn1() -> FrameDataset:
+    """D-histidine on graphene, 60 atoms, GFN1-xTB, 500 K: 80 frames of four trajectories, 50 to train.
+
+    4 x 5 cells at the Gamma point: energies of this sheet, not of graphene.
+
+    Example:
+        >>> dhistidine_on_graphene_gfn1()[0].structure.n_atoms
+        60
+    """
+    return load_shipped(
+        "dhistidine_on_graphene_gfn1",
+        "D-histidine on graphene, 4 x 5 cells, 60 atoms, GFN1-xTB at the Gamma point, Langevin dynamics at 500 K",
+        50,
+    )
+
+
 def acphe_ala5_lys_gfn2() -> FrameDataset:
     """Ac-Phe-Ala5-Lys (neutral), 99 atoms, GFN2-xTB, 500 K: 120 frames of four trajectories, 80 to train.
 

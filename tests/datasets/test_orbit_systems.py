@@ -16,6 +16,7 @@ SYSTEMS = {
     "graphene_n3_gfn1": (31, 180, 500.0, 9),
     "cspbi3_slab_gfn1": (24, 120, 450.0, 6),
     "dalanine_on_graphene_gfn1": (45, 120, 500.0, 11),
+    "dhistidine_on_graphene_gfn1": (60, 80, 500.0, 19),
     "acphe_ala5_lys_gfn2": (99, 120, 500.0, 77),
 }
 

@@ -51,6 +51,7 @@ def curve(model, distances, seed=0):
     return np.asarray(jax.jit(jax.vmap(jax.grad(jax.grad(energy))))(jnp.asarray(distances)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hipnn", "hiphop", "schnet"])
 def test_second_derivatives_reach_zero_at_the_cutoff(name, x64):
     values = curve(MODELS.load(name).tiny(3), [1.5, 2.0, 3.0 - 1e-4, 3.0 - 1e-9])
@@ -63,6 +64,7 @@ def test_the_published_cutoff_function_has_a_jump_in_the_second_derivative(x64):
     assert np.abs(values[1]) > 1e-3 * np.abs(values[0])
 
 
+@pytest.mark.slow
 def test_bounded_invariants_have_no_step_where_the_last_neighbour_leaves(x64):
     """Group norm keeps products of moments at full size until they are as small as sqrt(1e-5)."""
     r = np.linspace(1.5, 3.0 - 1e-6, 400)
@@ -89,6 +91,7 @@ def test_hessians_are_finite_where_moments_vanish(invariants, x64):
     assert np.isfinite(values).all() and np.abs(values).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hipnn", "hiphop", "schnet"])
 def test_atoms_on_top_of_each_other_make_no_nan(name, x64):
     """Neighbour lists refuse such structures; a simulation that goes wrong may still come there."""
@@ -120,6 +123,18 @@ def test_mixing_is_that_of_the_equations(x64):
     np.testing.assert_allclose(got, wanted, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("normalization", "power"), [("none", 4.0), ("bounded", 1.0)])
+def test_a_close_contact_raises_products_of_four_moments_to_the_fourth_power_unless_they_are_bounded(
+    normalization, power, x64
+):
+    moments = np.random.default_rng(1).normal(size=(1, 16, 2))
+    module = InvariantMixing("hop13", normalization)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.asarray(moments))
+    mixed = jax.jit(module.apply)
+    small, large = (np.linalg.norm(mixed(params, jnp.asarray(w * moments))) for w in (1e3, 1e4))
+    assert np.log10(large / small) == pytest.approx(power, abs=0.05)
+
+
 def test_three_moments_tell_apart_what_two_cannot(x64):
     """Four neighbours at angles 0, 45, 135, 180 and 0, 45, 90, 225 degrees: the same distances and angles about the
     centre, so products of two moments agree, whatever l; see the degenerate environments in jorbit.testing.
@@ -138,6 +153,7 @@ def test_three_moments_tell_apart_what_two_cannot(x64):
     assert centers[2] < 1e-12 and centers[3] > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [HipHop.tiny(3), SchNet.tiny(3)], ids=lambda m: type(m).__name__)
 def test_energy_per_atom_of_a_crystal_does_not_depend_on_blocks(model, x64):
     """216 atoms go through several blocks of atoms, 8 atoms through none."""
@@ -147,6 +163,7 @@ def test_energy_per_atom_of_a_crystal_does_not_depend_on_blocks(model, x64):
     np.testing.assert_allclose(many, np.tile(one, 27), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hipnn", "hiphop", "schnet"])
 def test_orbits_start_from_the_function_of_their_elements(name, x64):
     potential, params = potential_of(MODELS.load(name).tiny(3), systems.water())
