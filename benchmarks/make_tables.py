@@ -245,6 +245,32 @@ def sgdml(data: dict) -> str:
     return f"**sGDML**: {data['what']}\n\n{table(headers, rows)}\n\nMeasured {conditions(data['environment'])}."
 
 
+def gap(data: dict) -> str:
+    """Gaussian processes beside quippy's, and whether their standard deviations are right."""
+    rows = []
+    for row in data["rows"]:
+        peer = row.get("quippy") or {}
+        rows.append(
+            [
+                f"{row['element']}, scales: {row['scales']}",
+                number(row["force_mae_mev_per_angstrom"]),
+                number(peer.get("force_mae_mev_per_angstrom")),
+                number(row["energy_mae_mev_per_atom"]),
+                number(peer.get("energy_mae_mev_per_atom")),
+                number(row["us_per_atom"]),
+                number(peer.get("us_per_atom")),
+                number(row["rms_of_error_over_predicted"], 2),
+                number(row["rank_correlation_of_error_and_predicted"], 2),
+            ]
+        )
+    headers = ["", "force MAE, meV/Å", "quippy", "energy MAE, meV/atom", "quippy", "µs/atom", "quippy"]
+    headers += ["rms error / predicted", "rank correlation"]
+    return (
+        f"**GAP**: {data['what']}. The last two columns are of energies of test frames.\n\n{table(headers, rows)}\n\n"
+        f"Measured {conditions(data['rows'][-1]['environment'])}."
+    )
+
+
 TABLES: dict[str, Callable[[dict], str]] = {
     "rmd17": rmd17,
     "3bpa": bpa,
@@ -255,7 +281,7 @@ TABLES: dict[str, Callable[[dict], str]] = {
     "sgdml": sgdml,
     "models": models,
 }
-MORE_TABLES: dict[str, Callable[[dict], str]] = {"ace_speed": ace_speed, "orbits": orbits}
+MORE_TABLES: dict[str, Callable[[dict], str]] = {"ace_speed": ace_speed, "orbits": orbits, "gap": gap}
 PAGES = {"README.md": TABLES, "docs/benchmarks.md": MORE_TABLES}
 
 
