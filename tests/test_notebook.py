@@ -81,3 +81,13 @@ def test_kernels_runs_and_symmetry_pays(tmp_path):
     assert symmetric < 0.8 * plain
     inside, outside = re.findall(r"(\d+) meV (?:inside|outside)", text)
     assert int(outside) > 5 * int(inside)  # the band opens where there were no data
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_training_a_network_learns_and_runs(tmp_path):
+    text, n_images = executed("04_train_a_network.ipynb", tmp_path)
+    first, last = (int(re.search(rf"after {n} epochs? (\d+)", text).group(1)) for n in (1, 150))
+    assert last < 0.3 * first and n_images == 1
+    assert 100 < float(text.split("mean temperature ")[1].split()[0]) < 600
+    assert (tmp_path / "ethanol_nvt.extxyz").exists()
