@@ -50,10 +50,10 @@ def compiled_functions_of_one_file_at_a_time():
 
 @pytest.fixture(autouse=True)
 def restore_float_type():
-    """Commands switch their process to float64; other tests expect what they set themselves."""
-    before = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    """Commands switch their process to float64, in fixtures of whole files, too; every test starts from the default."""
+    jax.config.update("jax_enable_x64", False)
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", False)
 
 
 @pytest.fixture
