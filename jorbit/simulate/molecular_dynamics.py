@@ -1,9 +1,8 @@
 """run(): molecular dynamics with jax-md's integrators, compiled in blocks, watched for overflow and NaN."""
 
 import dataclasses
-import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jorbit.core.compilation import compilations, counted_jit
-from jorbit.core.errors import CapacityError, ConfigError, SimulationError, StructureError
+from jorbit.core.errors import ConfigError, SimulationError, StructureError
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
@@ -24,13 +23,15 @@ from jorbit.orbits import OrbitResult
 from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
 from jorbit.simulate import observables
-from jorbit.simulate.jax_md import NeighborFunctions, NeighborList, functions_for
+from jorbit.simulate.blocks import make_block, more_room, record_plan
+from jorbit.simulate.frames import Frames, Observer
+from jorbit.simulate.integrators import Surroundings, make_integrator, thermal_momenta
+from jorbit.simulate.jax_md import NeighborList, functions_for
 from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
 from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
 
-INTEGRATORS = ("nve", "nvt_langevin", "nvt_nose_hoover")
-_MOST_ATTEMPTS = 10
+_SERIES = ("times", "potential", "kinetic", "temperatures")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class SimulationResult:
         n_steps: steps made.
         n_compilations: how often the block of steps was compiled.
         n_reallocations: how often a block was thrown away because a neighbour list had become too small.
+        stopped: why an observer ended the run before `n_steps`; "" when none did.
         orbit_events: what the labels of the atoms do not allow and happened all the same; () without orbits.
         seconds: wall clock, compilation included.
     """
@@ -62,6 +64,7 @@ class SimulationResult:
     n_steps: int
     n_compilations: int
     n_reallocations: int
+    stopped: str
     orbit_events: tuple[OrbitEvent, ...]
     seconds: float
 
@@ -92,6 +95,7 @@ def run(
     capacity_multiplier: float = 1.25,
     dtype: str = "float64",
     orbits: FoundOrbits | OrbitResult | None = None,
+    observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> SimulationResult:
     """Molecular dynamics of one structure.
@@ -103,7 +107,7 @@ def run(
         potential: sum of terms.
         params: its parameters.
         structure: start.
-        integrator: one of `INTEGRATORS`, or a function of jax-md's kind:
+        integrator: one of `jorbit.simulate.integrators.INTEGRATORS`, or a function of jax-md's kind:
             `integrator(energy_fn, shift_fn, dt)` or `integrator(energy_fn, shift_fn, dt, kT)` -> (init_fn, apply_fn).
         n_steps: how many.
         timestep: fs.
@@ -121,6 +125,7 @@ def run(
         dtype: "float64" or "float32". Energies drift in float32.
         orbits: what `jorbit.find_orbits` returned; recorded frames are watched for bonds that break or form. The
             orbits of the potential are watched anyway.
+        observers: functions called with the `Frames` of each finished block; one that returns a reason ends the run.
         progress: show a progress bar.
 
     Returns:
@@ -162,9 +167,9 @@ def run(
             return energy_fn(position, neighbor=neighbor.update(position), **kwargs)
 
         kT = BOLTZMANN * temperature
-        make = _integrator(integrator, friction, damping_time)
-        init_fn, apply_fn = make(fresh_energy, lambda r, dr, **_: r + dr, timestep * FS, kT)
-        block = counted_jit(_block(apply_fn, energy_fn, mass), "simulate_block")
+        make = make_integrator(integrator, Surroundings(kT=kT, friction=friction, damping_time=damping_time))
+        init_fn, apply_fn = make(fresh_energy, lambda r, dr, **_: r + dr, timestep * FS)
+        block = counted_jit(make_block(apply_fn, energy_fn, mass), "simulate_block")
         compiled_before = compilations().get("simulate_block", 0)
 
         position = jnp.asarray(structure.positions, dtype)
@@ -178,40 +183,37 @@ def run(
 
         done, n_reallocations, attempts = 0, 0, 0
         records: list[dict[str, np.ndarray]] = []
-        plan = _record_plan(n_steps, record_every, block_size)
+        plan = record_plan(n_steps, record_every, block_size)
+        stopped = ""
         with _progress_bar(progress) as bar:
             task = bar.add_task("MD", total=n_steps)
             k = 0
-            while k < len(plan):
+            while k < len(plan) and not stopped:
                 new_state, new_neighbors, observed = block(state, neighbors, jnp.asarray(plan[k]))
-                host = jax.device_get((observed, new_neighbors.did_buffer_overflow))
-                if host[1]:
+                observed, overflow = jax.device_get((observed, new_neighbors.did_buffer_overflow))
+                if overflow:
                     attempts, n_reallocations = attempts + 1, n_reallocations + 1
                     neighbor_fn = dataclasses.replace(neighbor_fn, headroom=neighbor_fn.headroom * 1.3)
-                    neighbors = _more_room(neighbor_fn, state.position, attempts, done)
+                    neighbors = more_room(neighbor_fn, state.position, attempts, done)
                     continue
-                used = np.concatenate([[done == 0], plan[k][1:] > 0]) if k == 0 else plan[k] > 0
-                at = done + np.cumsum(plan[k])[used]
-                frames = {name: np.asarray(values)[used] for name, values in host[0].items()}
-                frames["times"] = at * timestep
-                _require_finite(frames, at)
-                writer.append(
-                    frames["times"], frames["positions"], frames["momenta"], frames["forces"], frames["potential"]
-                )
+                frames = _frames(structure, observed, plan[k], done, timestep)
+                _require_finite(frames)
+                writer.append(frames)
                 if watch is not None:
-                    watch.look(np.asarray(frames["times"], np.float64), frames["positions"])
-                records.append({n: frames[n] for n in ("times", "potential", "kinetic", "temperature")})
+                    watch.look(np.asarray(frames.times, np.float64), frames.positions)
+                records.append({name: getattr(frames, name) for name in _SERIES})
+                stopped = next((reason for reason in [look(frames) for look in observers] if reason), "")
                 state, neighbors = new_state, new_neighbors
-                done, attempts, k = done + int(plan[k].sum()), 0, k + 1
+                done, attempts, k = int(frames.steps[-1]), 0, k + 1
                 bar.update(task, completed=done)
-        series = {n: np.concatenate([r[n] for r in records]).astype(np.float64) for n in records[0]}
+        series = {n: np.concatenate([r[n] for r in records]).astype(np.float64) for n in _SERIES}
         last, momentum = np.asarray(state.position, np.float64), np.asarray(state.momentum, np.float64)
     slope, error = observables.energy_drift(series["times"], series["potential"] + series["kinetic"], structure.n_atoms)
     return SimulationResult(
         times=series["times"],
         potential_energies=series["potential"],
         kinetic_energies=series["kinetic"],
-        temperatures=series["temperature"],
+        temperatures=series["temperatures"],
         structure=dataclasses.replace(structure, positions=last),
         velocities=momentum / masses[:, None] * FS,
         drift=slope,
@@ -219,6 +221,7 @@ def run(
         n_steps=done,
         n_compilations=compilations().get("simulate_block", 0) - compiled_before,
         n_reallocations=n_reallocations,
+        stopped=stopped,
         orbit_events=() if watch is None else tuple(watch.events),
         seconds=time.perf_counter() - started,
     )
@@ -232,99 +235,24 @@ def _watch(potential: Potential, structure: Structure, orbits: FoundOrbits | Orb
     return OrbitWatch(own, structure) if isinstance(own, FoundOrbits) else None
 
 
-def thermal_momenta(key: Array, mass: Float[Array, "atoms 1"], kT: float) -> Float[Array, "atoms 3"]:
-    """Momenta of the Maxwell-Boltzmann distribution with the centre of mass at rest, sqrt(amu eV).
-
-    jax-md takes the mean momentum from every atom alike, which makes light atoms too hot (about 400 K where
-    300 K were wanted for ethanol); the centre of mass rests when each atom gives up its mass times the mean velocity.
-
-    Args:
-        key: of the random numbers.
-        mass: amu.
-        kT: eV.
-    """
-    momenta = jnp.sqrt(mass * kT) * jax.random.normal(key, (len(mass), 3), mass.dtype)
-    if len(mass) == 1:
-        return momenta
-    return momenta - mass * (momenta.sum(axis=0, keepdims=True) / mass.sum())
+def _frames(
+    structure: Structure, observed: dict[str, np.ndarray], plan: np.ndarray, done: int, timestep: float
+) -> Frames:
+    used = plan >= 0
+    steps = done + np.cumsum(plan[used])
+    observed = {name: np.asarray(values)[used] for name, values in observed.items()}
+    cells = np.broadcast_to(np.asarray(structure.cell, np.float64), (len(steps), 3, 3))
+    return Frames(structure=structure, steps=steps, times=steps * timestep, cells=cells, **observed)
 
 
-def _integrator(integrator: str | Callable, friction: float, damping_time: float) -> Callable:
-    """A function (energy_fn, shift_fn, dt, kT) -> (init_fn, apply_fn)."""
-    from jax_md import simulate
-
-    if callable(integrator):
-        takes_temperature = "kT" in inspect.signature(integrator).parameters
-        return integrator if takes_temperature else lambda e, s, dt, kT: integrator(e, s, dt)
-    if integrator == "nve":
-        return lambda e, s, dt, kT: simulate.nve(e, s, dt)
-    if integrator == "nvt_langevin":
-        return lambda e, s, dt, kT: simulate.nvt_langevin(e, s, dt, kT, gamma=friction / FS)
-    if integrator == "nvt_nose_hoover":
-        return lambda e, s, dt, kT: simulate.nvt_nose_hoover(e, s, dt, kT, tau=damping_time * FS)
-    raise ConfigError(f"There is no integrator called {integrator!r}. Known: {', '.join(INTEGRATORS)}, or a function.")
-
-
-def _block(apply_fn: Callable, energy_fn: Callable, mass: Array) -> Callable:
-    """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches."""
-
-    def step(_: Any, carry: tuple[Any, NeighborList]) -> tuple[Any, NeighborList]:
-        state, neighbors = carry
-        state = apply_fn(state, neighbor=neighbors)
-        return state, neighbors.update(state.position)
-
-    def stretch(carry: tuple[Any, NeighborList], n: Array) -> tuple[tuple[Any, NeighborList], dict[str, Array]]:
-        state, neighbors = carry = jax.lax.fori_loop(0, n, step, carry)
-        observed = {
-            "positions": state.position,
-            "momenta": state.momentum,
-            "forces": state.force,
-            "potential": energy_fn(state.position, neighbor=neighbors),
-            "kinetic": observables.kinetic_energy(state.momentum, mass),
-            "temperature": observables.temperature(state.momentum, mass),
-        }
-        return carry, observed
-
-    def block(state: Any, neighbors: NeighborList, plan: Array) -> tuple[Any, NeighborList, dict[str, Array]]:
-        (state, neighbors), observed = jax.lax.scan(stretch, (state, neighbors), plan)
-        return state, neighbors, observed
-
-    return block
-
-
-def _record_plan(n_steps: int, record_every: int, block_size: int) -> np.ndarray:
-    """Steps before each record, [blocks, records]; the first is 0 (the start), zeros fill up the last block."""
-    stretches = [0] + [record_every] * (n_steps // record_every)
-    if n_steps % record_every:
-        stretches.append(n_steps % record_every)
-    per_block = min(max(1, round(block_size / record_every)), len(stretches))
-    n_blocks = -(-len(stretches) // per_block)
-    plan = np.zeros(n_blocks * per_block, np.int32)
-    plan[: len(stretches)] = stretches
-    return plan.reshape(n_blocks, per_block)
-
-
-def _more_room(neighbor_fn: NeighborFunctions, position: Array, attempts: int, step: int) -> NeighborList:
-    try:
-        if attempts <= _MOST_ATTEMPTS:
-            return neighbor_fn.allocate(position)
-        reason = f"neighbour lists overflowed {attempts} times in a row."
-    except CapacityError as error:
-        reason = str(error)
-    raise SimulationError(
-        f"The simulation cannot go on after step {step}: {reason} Atoms draw together without end, or fly away: use a "
-        "shorter timestep, relax the start first, or fit the potential to configurations like these."
-    )
-
-
-def _require_finite(frames: dict[str, np.ndarray], steps: np.ndarray) -> None:
-    finite = np.isfinite(frames["potential"]) & np.isfinite(frames["kinetic"])
-    finite &= np.isfinite(frames["positions"]).all(axis=(1, 2)) & np.isfinite(frames["forces"]).all(axis=(1, 2))
+def _require_finite(frames: Frames) -> None:
+    finite = np.isfinite(frames.potential) & np.isfinite(frames.kinetic)
+    finite &= np.isfinite(frames.positions).all(axis=(1, 2)) & np.isfinite(frames.forces).all(axis=(1, 2))
     if finite.all():
         return
-    good = frames["temperature"][finite]
+    good = frames.temperatures[finite]
     raise SimulationError(
-        f"Energies or positions are no longer finite at step {steps[~finite][0]}"
+        f"Energies or positions are no longer finite at step {frames.steps[~finite][0]}"
         + (f" (temperature before: {good[-1]:.4g} K)" if len(good) else "")
         + ". Use a shorter timestep, relax the start first, or fit the potential to configurations like these. The "
         "trajectory holds the blocks before."

@@ -7,11 +7,11 @@ from typing import TextIO
 
 import ase.io
 import numpy as np
-from jaxtyping import Float
 
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Labels, Structure
 from jorbit.graphs.ase_atoms import to_ase
+from jorbit.simulate.frames import Frames
 
 
 def open_for_writing(path: str | Path) -> TextIO:
@@ -45,30 +45,16 @@ class TrajectoryWriter:
         self.n_frames = 0
         self._file = None if path is None else open_for_writing(path)
 
-    def append(
-        self,
-        times: Float[np.ndarray, " frames"],
-        positions: Float[np.ndarray, "frames atoms 3"],
-        momenta: Float[np.ndarray, "frames atoms 3"],
-        forces: Float[np.ndarray, "frames atoms 3"],
-        energies: Float[np.ndarray, " frames"],
-    ) -> None:
-        """Write one block of frames: fs, Å, sqrt(amu eV), eV/Å, eV."""
-        if self._file is None or len(times) == 0:
+    def append(self, block: Frames) -> None:
+        """Write one block of frames."""
+        if self._file is None or len(block) == 0:
             return
         frames = []
-        for time, r, p, f, energy in zip(times, positions, momenta, forces, energies, strict=True):
-            structure = Structure(
-                positions=np.asarray(r, np.float64),
-                numbers=self.structure.numbers,
-                cell=self.structure.cell,
-                pbc=self.structure.pbc,
-                charge=self.structure.charge,
-                orbits=self.structure.orbits,
-            )
+        for k in range(len(block)):
+            structure, energy, f = block.at(k), block.potential[k], block.forces[k]
             atoms = to_ase(structure, Labels(energy=float(energy), forces=np.asarray(f, np.float64)))
-            atoms.set_momenta(p)  # ASE's unit of momentum is ours
-            atoms.info["time_fs"] = round(float(time), 9)
+            atoms.set_momenta(block.momenta[k])  # ASE's unit of momentum is ours
+            atoms.info["time_fs"] = round(float(block.times[k]), 9)
             frames.append(atoms)
         text = io.StringIO()
         ase.io.write(text, frames, format="extxyz")

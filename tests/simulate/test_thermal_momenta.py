@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jorbit.core.units import BOLTZMANN
-from jorbit.simulate.molecular_dynamics import thermal_momenta
+from jorbit.simulate.integrators import thermal_momenta
 from jorbit.simulate.observables import temperature
 
 MASSES = jnp.array([12.011, 12.011, 15.999, *[1.008] * 6])[:, None]  # ethanol, amu
