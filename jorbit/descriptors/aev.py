@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.basis.cutoff import cosine_cutoff
+from jorbit.basis.cutoff import cosine_cutoff, quadratic_cutoff
 from jorbit.basis.symmetry_functions import PairSums, TripleSums, real_power, species_weights
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
@@ -15,6 +15,7 @@ from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.protocols import Needs
 
+ENVELOPES = {"cosine": cosine_cutoff, "quadratic": quadratic_cutoff}
 BLOCK = 16  # atoms whose pairs of neighbours fit in a core's cache
 
 
@@ -22,7 +23,8 @@ BLOCK = 16  # atoms whose pairs of neighbours fit in a core's cache
 class AEV:
     """Radial functions for each species, angular functions for each unordered pair of species of the neighbours.
 
-    With f_c(r) = (1 + cos(pi r / cutoff)) / 2, t = arccos(0.95 cos(angle at i)), and each pair {j, k} counted once:
+    With the envelope f_c, (1 + cos(pi r / cutoff)) / 2 as published, t = arccos(0.95 cos(angle at i)), and each pair
+    {j, k} counted once:
 
     * radial: sum_j exp(-radial_eta (r_ij - r_s)^2) f_c(r_ij) / 4;
     * angular: 2 sum_jk ((1 + cos(t - t_s)) / 2)^zeta exp(-angular_eta ((r_ij + r_ik) / 2 - r_s)^2) f_c(r_ij) f_c(r_ik).
@@ -42,6 +44,8 @@ class AEV:
         zeta: sharpness in the angle.
         start: first shift, Å.
         n_radial, n_angular_shifts, n_angles: numbers of shifts and angles.
+        envelope: "cosine" as published (the second derivative jumps at the cutoffs), or "quadratic", (1 - (r /
+            cutoff)^2)^3, with two continuous derivatives.
 
     Example:
         >>> AEV(n_species=4).n_features, AEV.ani2x(n_species=7).n_features
@@ -61,6 +65,7 @@ class AEV:
     n_radial: int = 16
     n_angular_shifts: int = 4
     n_angles: int = 8
+    envelope: str = "cosine"
 
     def __post_init__(self) -> None:
         if not 0 < self.angular_cutoff <= self.cutoff or not self.start < self.angular_cutoff or self.zeta < 1:
@@ -68,6 +73,9 @@ class AEV:
                 "Wanted start < angular_cutoff <= cutoff (Å) and zeta >= 1, got "
                 f"{self.start}, {self.angular_cutoff}, {self.cutoff} and {self.zeta}."
             )
+
+        if self.envelope not in ENVELOPES:
+            raise ConfigError(f"Wanted an envelope in {sorted(ENVELOPES)}, got {self.envelope!r}.")
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "AEV":
@@ -136,7 +144,7 @@ class AEV:
         def radial(r: Array) -> Array:
             shifts = jnp.asarray(_shifts(self.start, self.cutoff, self.n_radial), r.dtype)
             exponent = -self.radial_eta * (r[..., None] - shifts.reshape((1,) * r.ndim + (-1,))) ** 2
-            return jnp.exp(exponent) * 0.25 * cosine_cutoff(r, self.cutoff)[..., None]
+            return jnp.exp(exponent) * 0.25 * ENVELOPES[self.envelope](r, self.cutoff)[..., None]
 
         return PairSums(radial)
 
@@ -145,7 +153,8 @@ class AEV:
         centres = [math.pi * (k + 0.5) / self.n_angles for k in range(self.n_angles)]
 
         def radial(a: Array, b: Array, cosine: Array) -> Array:
-            cut = 2.0 * cosine_cutoff(a, self.angular_cutoff) * cosine_cutoff(b, self.angular_cutoff)
+            fade = ENVELOPES[self.envelope]
+            cut = 2.0 * fade(a, self.angular_cutoff) * fade(b, self.angular_cutoff)
             mean = 0.5 * (a + b)
             return jnp.stack([jnp.exp(-self.angular_eta * (mean - shift) ** 2) * cut for shift in shifts], axis=-1)
 

@@ -5,6 +5,7 @@ from jorbit.core.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "ani": "jorbit.models.ani:ANI",
         "hiphop": "jorbit.models.hiphop:HipHop",
         "hipnn": "jorbit.models.hipnn:HipNN",
         "gap": "jorbit.models.gap:GAP",

@@ -10,19 +10,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Descriptor, Needs, Params
 from jorbit.descriptors.ace import ACE
+from jorbit.models.layers.activations import ACTIVATIONS, check_activation
+from jorbit.models.layers.species_networks import map_species
 
-ACTIVATIONS = {
-    "silu": jax.nn.silu,
-    "tanh": jnp.tanh,
-    "gelu": jax.nn.gelu,
-    "softplus": jax.nn.softplus,
-    "square": jnp.square,
-}
 FLOOR = 1e-3  # a feature that hardly varies on one species is divided by this part of its spread on all, at least
 
 
@@ -73,8 +67,7 @@ class Readout(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(f"Wanted an activation in {sorted(ACTIVATIONS)}, got {self.activation!r}.")
+        check_activation(self.activation)
         dtype, shape = graph.positions.dtype, (self.n_species, self.descriptor.n_features)
         shift = self.variable("constants", "shift", jnp.zeros, shape, dtype).value
         scale = self.variable("constants", "scale", jnp.ones, shape, dtype).value
@@ -84,29 +77,34 @@ class Readout(nn.Module):
         return AtomOutputs(energy=jnp.where(graph.atom_mask, unit * self._network(x, graph.species), 0.0))
 
     def _network(self, x: Float[Array, "atoms features"], species: Array) -> Float[Array, " atoms"]:
-        chosen = jax.nn.one_hot(species, self.n_species, dtype=x.dtype)
-        energy = jnp.zeros_like(x[:, 0])
+        activate, energy = ACTIVATIONS[self.activation], jnp.zeros_like(x[:, 0])
         if self.linear or not self.hidden:
             weights = self.param("linear", nn.initializers.zeros, (self.n_species, x.shape[1]), x.dtype)
             energy = energy + jnp.sum(x * weights[species], axis=1)
-        activate = ACTIVATIONS[self.activation]
-        for k, width in enumerate(self.hidden):
-            x = activate(self._layer(f"hidden_{k}", x, chosen, width))
-        if self.hidden:
-            energy = energy + self._layer("output", x, chosen, 1)[:, 0]
-        return energy
+        if not self.hidden:
+            return energy
+        names = [*(f"hidden_{k}" for k in range(len(self.hidden))), "output"]
+        sizes = (x.shape[1], *self.hidden, 1)
+        layers = [self._layer(name, sizes[k], sizes[k + 1], x.dtype) for k, name in enumerate(names)]
+        if self.per_species:
 
-    def _layer(self, name: str, x: Array, chosen: Array, width: int) -> Array:
-        """x W_z + b_z; with weights of their own, all species are computed at once and one is chosen."""
-        bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.n_species, width), x.dtype)
+            def network(layers: list[tuple[Array, Array]], x: Array) -> Array:
+                for kernel, bias in layers[:-1]:
+                    x = activate(x @ kernel + bias[None])
+                return x @ layers[-1][0][:, 0] + layers[-1][1][0]
+
+            return energy + map_species(network, layers, x, species, self.n_species)
+        for kernel, bias in layers[:-1]:
+            x = activate(x @ kernel + bias[species])
+        return energy + x @ layers[-1][0][:, 0] + layers[-1][1][species, 0]
+
+    def _layer(self, name: str, n_in: int, n_out: int, dtype: jnp.dtype) -> tuple[Array, Array]:
+        """Kernel, of each species where they have their own, and bias of each species."""
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.n_species, n_out), dtype)
         if not self.per_species:
-            kernel = self.param(f"{name}_kernel", nn.initializers.lecun_normal(), (x.shape[1], width), x.dtype)
-            return x @ kernel + chosen @ bias
+            return self.param(f"{name}_kernel", nn.initializers.lecun_normal(), (n_in, n_out), dtype), bias
         initial = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=(0,))
-        kernel = self.param(f"{name}_kernel", initial, (self.n_species, x.shape[1], width), x.dtype)
-        flat = jnp.swapaxes(kernel, 0, 1).reshape(x.shape[1], self.n_species * width)
-        every = (x @ flat).reshape(-1, self.n_species, width)
-        return jnp.einsum("asw,as->aw", every, chosen) + chosen @ bias
+        return self.param(f"{name}_kernel", initial, (self.n_species, n_in, n_out), dtype), bias
 
     def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
         """Shift, scale and energy scale from training data; the trained parameters stay as they are.

@@ -1,0 +1,90 @@
+"""What networks for energies of atoms share: constants from the training data, and new species from old ones."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jorbit.core.graph import Graph
+from jorbit.core.outputs import AtomOutputs, BatchLabels
+from jorbit.core.protocols import Needs, Params
+from jorbit.models.layers.energy_scale import scale_and_neighbors
+
+
+class AtomNetwork(nn.Module):
+    """E_i = scale_z * network_i + shift_z, z the species of atom i.
+
+    The constants (scale, shift, where wanted the average number of neighbours) are found by `calibrate` before training
+    and kept: the scale is the root mean square of the training forces times 1 Å.
+
+    Attributes:
+        n_species: rows of the species table.
+        cutoff: Å.
+    """
+
+    n_species: int
+    cutoff: float = 5.0
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(cutoff=self.cutoff)
+
+    @property
+    def fixed_parameters(self) -> tuple[str, ...]:
+        """What training leaves alone."""
+        return ("constants/*",)
+
+    def energies(self, graph: Graph, values: Float[Array, " atoms"]) -> AtomOutputs:
+        """What the network made of each atom, in eV."""
+        shape, dtype = (self.n_species,), values.dtype
+        scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
+        shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
+        energy = scale[graph.species] * values + shift[graph.species]
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+
+    def average_neighbors(self, dtype: jnp.dtype) -> Float[Array, ""]:
+        """Of the training data; 1 before it is known."""
+        return self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
+
+    def embedding(self, species: Array, width: int, dtype: jnp.dtype) -> Float[Array, "atoms width"]:
+        """The row of a learned table that belongs to each atom's species."""
+        return self.param("embedding", nn.initializers.normal(1.0), (self.n_species, width), dtype)[species]
+
+    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
+        """Scale of energies and average number of neighbours; what is trained stays as it is.
+
+        Args:
+            params: as from `init`.
+            batches: graphs with the labels that this term is to learn; without forces, energies per atom set the scale.
+
+        Returns:
+            Parameters with other constants, of the same dtypes.
+        """
+        scale, average = scale_and_neighbors(batches, self.cutoff)
+        old: Any = params["constants"]
+        values = {"energy_scale": scale, "energy_shift": 0.0, "average_neighbors": average}
+        return {**params, "constants": {**old, **{k: jnp.full_like(old[k], v) for k, v in values.items() if k in old}}}
+
+    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple[Any, Params]:
+        """The same energies over more species: every new species starts with the rows of the one it comes from.
+
+        Args:
+            params: of this model.
+            parents: species of this model that each new one comes from.
+            neighbors: orbits enter as centres and as neighbours alike; not used.
+        """
+        chosen, learned = np.array(parents), dict(params["params"])
+        for name in ("embedding", *self.species_tables):
+            if name in learned:
+                learned[name] = np.asarray(learned[name])[chosen]
+        constants = {k: np.asarray(v)[chosen] if np.ndim(v) else v for k, v in params["constants"].items()}
+        return self.clone(n_species=len(parents)), {**params, "params": learned, "constants": constants}
+
+    @property
+    def species_tables(self) -> tuple[str, ...]:
+        """Parameters, besides the embedding, whose rows are species."""
+        return ()
