@@ -11,6 +11,7 @@ MODELS = Registry(
         "gap": "jorbit.models.gap:GAP",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "mace": "jorbit.models.mace:MACE",
+        "neuralil": "jorbit.models.neuralil:NeuralIL",
         "painn": "jorbit.models.painn:PaiNN",
         "readout": "jorbit.models.readout:Readout",
         "schnet": "jorbit.models.schnet:SchNet",

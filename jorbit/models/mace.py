@@ -1,7 +1,6 @@
 """Equivariant messages whose products reach four bodies in every layer: MACE."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -16,15 +15,15 @@ from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors
-from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.protocols import Needs, Params
-from jorbit.models.layers.energy_scale import scale_and_neighbors
+from jorbit.core.outputs import AtomOutputs
+from jorbit.core.protocols import Params
+from jorbit.models.layers.atom_network import AtomNetwork
 from jorbit.orbits.covalent_radii import RADII
 
 AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
-class MACE(nn.Module):
+class MACE(AtomNetwork):
     """E_i = shift_z + scale_z sum over layers t of readout_t(h_i^t).
 
     In each layer neighbours send A_i,lm = sum_j (R(r_ij) Y(r_ij) x h_j)_lm, with R a network of the distance, and the
@@ -61,8 +60,6 @@ class MACE(nn.Module):
         Batatia, Kovács, Simm, Ortner and Csányi, NeurIPS 2022 (arXiv:2206.07697).
     """
 
-    n_species: int
-    cutoff: float = 5.0
     channels: int = 32
     hidden_l: int = 0
     l_max: int = 3
@@ -92,15 +89,6 @@ class MACE(nn.Module):
             radial_widths=(4,),
             readout_width=2,
         )
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
 
     def _check(self) -> None:
         wrong = (
@@ -137,11 +125,8 @@ class MACE(nn.Module):
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         self._check()
         dtype, neighbors = graph.positions.dtype, graph.within(self.cutoff)
-        shape = (self.n_species,)
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
-        scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
-        shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
-        average = self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
+        average = self.average_neighbors(dtype)
         vectors = pair_vectors(graph, neighbors)
         lengths = jnp.zeros_like(vectors[..., 0])
         if self.transform is not None:
@@ -166,8 +151,7 @@ class MACE(nn.Module):
                 lambda *arrays, s=shape, w=weights: layer_features(s, w, *arrays), inputs, block
             )
             energy = energy + part
-        energy = scale[graph.species] * energy + shift[graph.species]
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+        return self.energies(graph, energy)
 
     def _layer_weights(self, layer: int, shape: LayerShape, dtype: jnp.dtype) -> dict[str, Any]:
         """Parameters of a layer; scale factors by numbers of inputs are applied where the weights are used."""
@@ -236,21 +220,6 @@ class MACE(nn.Module):
         old: Any = params["constants"]
         constants = {k: np.asarray(v)[chosen] if np.ndim(v) else v for k, v in old.items()}
         return fine, {**params, "params": {k: finer(k, v) for k, v in params["params"].items()}, "constants": constants}
-
-    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """Average number of neighbours, and the scale of energies: the root mean square of the forces times 1 Å.
-
-        Args:
-            params: as from `init`.
-            batches: graphs with the labels that this term is to learn; without forces, energies per atom set the scale.
-
-        Returns:
-            Parameters with other constants, of the same dtypes.
-        """
-        scale, average = scale_and_neighbors(batches, self.cutoff)
-        old: Any = params["constants"]
-        values = {"energy_scale": scale, "energy_shift": 0.0, "average_neighbors": average}
-        return {**params, "constants": {k: jnp.full_like(old[k], v) for k, v in values.items()}}
 
 
 def _n_features(table: dict[str, Any]) -> int:

@@ -1,13 +1,10 @@
 """Scalars and vectors on every atom, two-body messages: PaiNN."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -16,15 +13,14 @@ from jorbit.basis.radial import bessel
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
-from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.protocols import Needs, Params
-from jorbit.models.layers.energy_scale import scale_and_neighbors
+from jorbit.core.outputs import AtomOutputs
+from jorbit.models.layers.atom_network import AtomNetwork
 
 Dense = tuple[Array, Array]  # kernel, bias
 AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
-class PaiNN(nn.Module):
+class PaiNN(AtomNetwork):
     """E_i = scale_z readout(s_i) + shift_z after layers of messages and updates of scalars s and vectors v.
 
     A message adds sum_j (phi(s_j) W(r_ij))_1 to s_i and sum_j v_j (..)_2 + r_ij/|r_ij| (..)_3 to v_i, with W a linear
@@ -48,8 +44,6 @@ class PaiNN(nn.Module):
         Schütt, Unke and Gastegger, ICML 2021 (arXiv:2102.03150).
     """
 
-    n_species: int
-    cutoff: float = 5.0
     n_features: int = 128
     n_layers: int = 3
     n_radial: int = 20
@@ -60,28 +54,15 @@ class PaiNN(nn.Module):
     def tiny(cls, n_species: int = 2) -> "PaiNN":
         return cls(n_species=n_species, cutoff=3.0, n_features=4, n_layers=2, n_radial=3)
 
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
-
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         if min(self.n_features, self.n_layers, self.n_radial) < 1 or self.softening <= 0:
             raise ConfigError(f"Wanted features, layers, radial functions and a softening above 0, got {self}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
-        shape = (self.n_species,)
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
-        scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
-        shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
-        average = self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
-        table = self.param("embedding", nn.initializers.normal(1.0), (self.n_species, n), dtype)
+        average = self.average_neighbors(dtype)
         vectors = pair_vectors(graph, neighbors)
-        scalars, tensors = table[graph.species], None
+        scalars, tensors = self.embedding(graph.species, n, dtype), None
         for layer in range(self.n_layers):
             filters, bias = self._dense(f"filter_{layer}", dtype, self.n_radial, 3 * n)
             hidden = _silu(scalars, self._dense(f"message_{layer}_0", dtype, n, n))
@@ -110,8 +91,7 @@ class PaiNN(nn.Module):
             scalars, tensors = map_atom_blocks(one, inputs, block)
         hidden = _silu(scalars, self._dense("readout_0", dtype, n, max(n // 2, 1)))
         energy = _linear(hidden, self._dense("readout_1", dtype, max(n // 2, 1), 1))[:, 0]
-        energy = scale[graph.species] * energy + shift[graph.species]
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+        return self.energies(graph, energy)
 
     def _message(
         self,
@@ -149,20 +129,6 @@ class PaiNN(nn.Module):
     def _dense(self, name: str, dtype: jnp.dtype, n_in: int, n_out: int) -> Dense:
         bias = self.param(f"{name}_bias", nn.initializers.zeros, (n_out,), dtype)
         return self._kernel(f"{name}_kernel", dtype, n_in, n_out), bias
-
-    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["PaiNN", Params]:
-        """The same energies over more species: every new species starts with the row it comes from."""
-        chosen, old = np.array(parents), params["params"]
-        constants = {k: np.asarray(v)[chosen] if np.ndim(v) else v for k, v in params["constants"].items()}
-        weights = {**old, "embedding": np.asarray(old["embedding"])[chosen]}
-        return self.clone(n_species=len(parents)), {**params, "params": weights, "constants": constants}
-
-    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """Scale of energies and average number of neighbours, see `jorbit.models.layers.energy_scale`."""
-        scale, average = scale_and_neighbors(batches, self.cutoff)
-        old: Any = params["constants"]
-        values = {"energy_scale": scale, "energy_shift": 0.0, "average_neighbors": average}
-        return {**params, "constants": {k: jnp.full_like(old[k], v) for k, v in values.items()}}
 
 
 def _linear(x: Array, layer: Dense) -> Array:

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -15,9 +13,9 @@ from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Descriptor, Needs, Params
 from jorbit.descriptors.ace import ACE
 from jorbit.models.layers.activations import ACTIVATIONS, check_activation
+from jorbit.models.layers.feature_statistics import FeatureStatistics
+from jorbit.models.layers.hierarchical_energy import energy_scale
 from jorbit.models.layers.species_networks import map_species
-
-FLOOR = 1e-3  # a feature that hardly varies on one species is divided by this part of its spread on all, at least
 
 
 class Readout(nn.Module):
@@ -116,49 +114,8 @@ class Readout(nn.Module):
         Returns:
             Parameters with other constants, of the same dtypes.
         """
-        compute = jax.jit(lambda graph: self.descriptor(graph))
-        count = np.zeros((self.n_species, 1))
-        mean, spread = (np.zeros((self.n_species, self.descriptor.n_features)) for _ in range(2))
-        squares, weights = np.zeros(2), np.zeros(2)  # of forces, of energies per atom
-        for graph, labels in batches:
-            real = np.asarray(graph.atom_mask)
-            features = np.asarray(compute(graph), dtype=np.float64)
-            for z in range(self.n_species):
-                rows = features[real & (np.asarray(graph.species) == z)]
-                if len(rows):
-                    _merge(count, mean, spread, z, rows)
-            n_atoms = np.bincount(np.asarray(graph.owner)[real], minlength=graph.n_structures)
-            kinds = (
-                (labels.forces, labels.forces_weight, 1.0),
-                (labels.energy, labels.energy_weight, np.maximum(n_atoms, 1)),
-            )
-            for k, (values, weight, size) in enumerate(kinds):
-                rows = (np.asarray(values, dtype=np.float64).T / size).T[np.asarray(weight) > 0]
-                squares[k], weights[k] = squares[k] + np.sum(rows**2), weights[k] + rows.size
-        rms = np.sqrt(squares / np.maximum(weights, 1))
-        constants = {
-            "shift": mean,
-            "scale": _scales(count, mean, spread),
-            "energy_scale": next((r for r in rms if r > 0), 1.0),
-        }
+        statistics = FeatureStatistics(self.descriptor, self.n_species)
+        unit = energy_scale(statistics.watched(batches))
+        constants = {"shift": statistics.mean, "scale": statistics.scale, "energy_scale": unit}
         old: Any = params["constants"]
         return {**params, "constants": {k: jnp.asarray(v, old[k].dtype) for k, v in constants.items()}}
-
-
-def _merge(count: np.ndarray, mean: np.ndarray, spread: np.ndarray, z: int, rows: np.ndarray) -> None:
-    """Mean and sum of squared deviations of species z with more rows, without loss of digits."""
-    n, new = count[z], len(rows)
-    difference = rows.mean(axis=0) - mean[z]
-    spread[z] += ((rows - rows.mean(axis=0)) ** 2).sum(axis=0) + difference**2 * n * new / (n + new)
-    mean[z] += difference * new / (n + new)
-    count[z] += new
-
-
-def _scales(count: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Standard deviations per species; never so small that noise is blown up, and 1 for features that never vary."""
-    total = np.maximum(count.sum(), 1.0)
-    center = (count * mean).sum(axis=0) / total
-    overall = np.sqrt((spread + count * (mean - center) ** 2).sum(axis=0) / total)
-    alone = np.sqrt(spread / np.maximum(count, 1.0))
-    alive = overall > 1e-9 * np.maximum(np.abs(mean).max(initial=0.0), 1e-300)
-    return np.where(alive, np.maximum(alone, FLOOR * overall), 1.0)

@@ -1,9 +1,6 @@
 """SchNet: continuous filters of the distance multiply the neighbours' features."""
 
-from collections.abc import Iterable
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,25 +9,20 @@ from jaxtyping import Float
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.ops import gather_neighbors, safe_norm
-from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.protocols import Needs, Params
+from jorbit.core.outputs import AtomOutputs
+from jorbit.models.layers.activations import ACTIVATIONS, check_activation, shifted_softplus
+from jorbit.models.layers.atom_network import AtomNetwork
 from jorbit.models.layers.envelopes import check_envelope, envelope
-from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
 from jorbit.models.layers.residual import dense
 
 BLOCK = 64  # atoms whose filters fit in a core's cache
 
 
-def shifted_softplus(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """ln(e^x / 2 + 1 / 2): softplus that is 0 at 0."""
-    return jax.nn.softplus(x) - jnp.asarray(np.log(2.0), x.dtype)
-
-
-class SchNet(nn.Module):
+class SchNet(AtomNetwork):
     """x_i += W''(phi(W' sum_j f(r_ij) * (W x_j) + b') + b''), f a network of Gaussians of the distance.
 
-    x^0 is an embedding of the species, * multiplies feature by feature. E_i is linear in the features after the last
-    block and in those of one hidden layer on them.
+    x^0 is an embedding of the species, * multiplies feature by feature. E_i = scale_z (w . phi'(W x + b) + c) + shift_z
+    of the features after the last block.
 
     Attributes:
         n_species: rows of the species table.
@@ -40,6 +32,7 @@ class SchNet(nn.Module):
         n_interactions: blocks.
         envelope: of the filters, "quadratic" (smooth to second derivatives at the cutoff) or "cosine" (the second
             derivative jumps there).
+        readout_activation: phi', one of `jorbit.models.layers.activations`.
 
     Example:
         >>> SchNet(n_species=2, cutoff=5.5).needs.cutoff
@@ -49,51 +42,30 @@ class SchNet(nn.Module):
         Schütt et al., J. Chem. Phys. 148, 241722 (2018).
     """
 
-    n_species: int
-    cutoff: float = 5.0
     n_features: int = 64
     n_gaussians: int = 20
     n_interactions: int = 3
     envelope: str = "quadratic"
+    readout_activation: str = "shifted_softplus"
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "SchNet":
         return cls(n_species=n_species, cutoff=3.0, n_features=6, n_gaussians=5, n_interactions=2)
 
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
-
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         check_envelope(self.envelope)
+        check_activation(self.readout_activation)
         neighbors = graph.within(self.cutoff)
         vectors = pair_vectors(graph, neighbors)
-        unit = nn.initializers.normal(1.0)
-        table = self.param("embedding", unit, (self.n_species, self.n_features), vectors.dtype)
-        x = table[graph.species]
+        x = self.embedding(graph.species, self.n_features, vectors.dtype)
         for k in range(self.n_interactions):
             message = ContinuousFilter(self.n_gaussians, self.cutoff, self.envelope, name=f"message_{k}")
             y = message(vectors, neighbors, dense(self.n_features, x, f"in_{k}", bias=False)(x))
             y = shifted_softplus(dense(self.n_features, x, f"out_{k}")(y))
             x = x + dense(self.n_features, x, f"update_{k}")(y)
-        hidden = shifted_softplus(dense(max(self.n_features // 2, 1), x, "hidden")(x))
-        energy = HierarchicalEnergy(name="readout")([x, hidden])
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
-
-    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """The unit of energy from training data; the trained parameters stay as they are."""
-        return with_energy_scale(params, batches)
-
-    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["SchNet", Params]:
-        """The same function over more species: each starts from the embedding of the row it comes from."""
-        table = np.asarray(params["params"]["embedding"])[np.array(parents)]
-        return self.clone(n_species=len(parents)), {**params, "params": {**params["params"], "embedding": table}}
+        hidden = ACTIVATIONS[self.readout_activation](dense(max(self.n_features // 2, 1), x, "hidden")(x))
+        return self.energies(graph, dense(1, x, "readout")(hidden)[:, 0])
 
 
 class ContinuousFilter(nn.Module):

@@ -12,7 +12,8 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.descriptors import DESCRIPTORS
 from jorbit.descriptors.ace import ACE
-from jorbit.models.readout import FLOOR, Readout
+from jorbit.models.layers.feature_statistics import FLOOR
+from jorbit.models.readout import Readout
 from jorbit.potential.artefact import load, save
 from jorbit.testing.systems import SPECIES, rattled_silicon, triclinic_crystal, water
 from jorbit.testing.term_contract import perturbed
