@@ -53,14 +53,31 @@ def neighbor_messages(
         tensors: of the neighbour of each pair, components of all degrees in a row.
         paths: from `message_paths`.
     """
-    messages = []
-    for k, (l1, l2, l) in enumerate(paths):
-        weighted = radial[:, :, k, None, :] * tensors[:, :, degree_slice(l1)]
-        n_atoms, n_slots, n_m, n_channels = weighted.shape
-        summed = jnp.einsum("asy,asc->yac", harmonics[..., degree_slice(l2)], weighted.reshape(n_atoms, n_slots, -1))
-        summed = summed.reshape(2 * l2 + 1, n_atoms, n_m, n_channels)
-        messages.append(summed[:, :, 0] if l1 == 0 else couple_outer(jnp.moveaxis(summed, 2, 0), l))
-    return messages
+    return [
+        neighbor_message(radial[:, :, k], harmonics[..., degree_slice(l2)], tensors[:, :, degree_slice(l1)], l)
+        for k, (l1, l2, l) in enumerate(paths)
+    ]
+
+
+def neighbor_message(
+    radial: Float[Array, "atoms slots channels"],
+    harmonics: Float[Array, "atoms slots m2"],
+    tensors: Float[Array, "atoms slots m1 channels"],
+    degree: int,
+) -> Float[Array, "m atoms channels"]:
+    """sum over slots of radial (tensor x harmonic)_degree, of one tensor and harmonics of one degree.
+
+    Args:
+        radial: zero in empty slots.
+        harmonics: of the pair vectors.
+        tensors: of the neighbour of each pair.
+        degree: of the result.
+    """
+    weighted = radial[:, :, None, :] * tensors
+    n_atoms, n_slots, n_m, n_channels = weighted.shape
+    summed = jnp.einsum("asy,asc->yac", harmonics, weighted.reshape(n_atoms, n_slots, -1))
+    summed = summed.reshape(-1, n_atoms, n_m, n_channels)
+    return summed[:, :, 0] if n_m == 1 else couple_outer(jnp.moveaxis(summed, 2, 0), degree)
 
 
 def species_messages(

@@ -21,6 +21,7 @@ CONVERTERS = Registry(
         "hippynn": "jorbit.convert.hippynn:convert_hippynn",
         "mace": "jorbit.convert.mace:convert_mace",
         "sgdml": "jorbit.convert.sgdml:convert_sgdml",
+        "torchani": "jorbit.convert.torchani:convert_torchani",
     },
 )
 

@@ -11,7 +11,12 @@ from typing import Any
 from jorbit.core.errors import ConfigError, ModelFileError
 
 PICKLE = b"\x80"  # first byte of a bare pickle, protocol 2 and later
-TRACES = {"mace": b"mace", "hippynn": b"hippynn", "sgdml": b"sgdml"}  # words in the pickled names of classes
+TRACES = {
+    "mace": b"mace",
+    "hippynn": b"hippynn",
+    "sgdml": b"sgdml",
+    "torchani": b"torchani",
+}  # words in the pickled names of classes
 
 
 def guess_source(path: pathlib.Path, known: tuple[str, ...]) -> str:

@@ -1,9 +1,6 @@
 """Scalars and vectors on every atom, two-body messages: PaiNN."""
 
-import math
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -14,9 +11,8 @@ from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.outputs import AtomOutputs
-from jorbit.models.layers.atom_network import AtomNetwork
+from jorbit.models.layers.atom_network import AtomNetwork, Layer, linear, silu
 
-Dense = tuple[Array, Array]  # kernel, bias
 AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
@@ -64,13 +60,13 @@ class PaiNN(AtomNetwork):
         vectors = pair_vectors(graph, neighbors)
         scalars, tensors = self.embedding(graph.species, n, dtype), None
         for layer in range(self.n_layers):
-            filters, bias = self._dense(f"filter_{layer}", dtype, self.n_radial, 3 * n)
-            hidden = _silu(scalars, self._dense(f"message_{layer}_0", dtype, n, n))
-            sent = _linear(hidden, self._dense(f"message_{layer}_1", dtype, n, 3 * n)) / jnp.sqrt(average)
-            maps = (self._kernel(f"left_{layer}", dtype, n, n), self._kernel(f"right_{layer}", dtype, n, n))
+            filters, bias = self.layer(f"filter_{layer}", self.n_radial, 3 * n, dtype)
+            hidden = silu(scalars, self.layer(f"message_{layer}_0", n, n, dtype))
+            sent = linear(hidden, self.layer(f"message_{layer}_1", n, 3 * n, dtype)) / jnp.sqrt(average)
+            maps = (self.kernel(f"left_{layer}", n, n, dtype), self.kernel(f"right_{layer}", n, n, dtype))
             update = (
-                self._dense(f"update_{layer}_0", dtype, 2 * n, n),
-                self._dense(f"update_{layer}_1", dtype, n, 3 * n),
+                self.layer(f"update_{layer}_0", 2 * n, n, dtype),
+                self.layer(f"update_{layer}_1", n, 3 * n, dtype),
             )
             inputs = (vectors, scalars, sent[neighbors.index])
             if tensors is not None:
@@ -89,8 +85,8 @@ class PaiNN(AtomNetwork):
                 return self._update(scalars, tensors, left, right, update)
 
             scalars, tensors = map_atom_blocks(one, inputs, block)
-        hidden = _silu(scalars, self._dense("readout_0", dtype, n, max(n // 2, 1)))
-        energy = _linear(hidden, self._dense("readout_1", dtype, max(n // 2, 1), 1))[:, 0]
+        hidden = silu(scalars, self.layer("readout_0", n, max(n // 2, 1), dtype))
+        energy = linear(hidden, self.layer("readout_1", max(n // 2, 1), 1, dtype))[:, 0]
         return self.energies(graph, energy)
 
     def _message(
@@ -115,25 +111,10 @@ class PaiNN(AtomNetwork):
         return scalars, change
 
     def _update(
-        self, scalars: Array, tensors: Array, left: Array, right: Array, update: tuple[Dense, Dense]
+        self, scalars: Array, tensors: Array, left: Array, right: Array, update: tuple[Layer, Layer]
     ) -> tuple[Array, Array]:
         u, v = tensors @ left, tensors @ right
         norm = jnp.sqrt((v * v).sum(axis=1) + self.softening**2) - self.softening
-        hidden = _silu(jnp.concatenate([scalars, norm], axis=-1), update[0])
-        own, product, vector = jnp.split(_linear(hidden, update[1]), 3, axis=-1)
+        hidden = silu(jnp.concatenate([scalars, norm], axis=-1), update[0])
+        own, product, vector = jnp.split(linear(hidden, update[1]), 3, axis=-1)
         return scalars + own + product * (u * v).sum(axis=1), tensors + vector[:, None] * u
-
-    def _kernel(self, name: str, dtype: jnp.dtype, n_in: int, n_out: int) -> Array:
-        return self.param(name, nn.initializers.normal(1.0 / math.sqrt(n_in)), (n_in, n_out), dtype)
-
-    def _dense(self, name: str, dtype: jnp.dtype, n_in: int, n_out: int) -> Dense:
-        bias = self.param(f"{name}_bias", nn.initializers.zeros, (n_out,), dtype)
-        return self._kernel(f"{name}_kernel", dtype, n_in, n_out), bias
-
-
-def _linear(x: Array, layer: Dense) -> Array:
-    return x @ layer[0] + layer[1][None]
-
-
-def _silu(x: Array, layer: Dense) -> Array:
-    return jax.nn.silu(_linear(x, layer))

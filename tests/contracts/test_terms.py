@@ -17,7 +17,16 @@ def knows_one_system(cls) -> bool:
 COMPONENTS = {f"{registry.kind}:{name}": (registry, name) for registry in (MODELS, TERMS) for name in registry}
 # Long to compile: sums over waves within sums over atoms, and the larger networks.
 SLOW = {"term:charge_equilibration", "term:ewald", "term:latent_ewald"}
-SLOW |= {"model:ani", "model:hiphop", "model:neuralil", "model:mace", "model:painn", "model:schnet"}
+SLOW |= {
+    "model:ani",
+    "model:dimenet",
+    "model:hiphop",
+    "model:nequip",
+    "model:neuralil",
+    "model:mace",
+    "model:painn",
+    "model:schnet",
+}
 ONE_SYSTEM = [c for c, (registry, name) in COMPONENTS.items() if knows_one_system(registry.load(name))]
 
 

@@ -19,6 +19,11 @@ def narrow_celu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jax.nn.celu(x, 0.1)
 
 
+def exact_gelu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """x times the normal distribution function of x; "gelu" is its usual approximation by tanh."""
+    return jax.nn.gelu(x, approximate=False)
+
+
 ACTIVATIONS = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
@@ -27,6 +32,7 @@ ACTIVATIONS = {
     "shifted_softplus": shifted_softplus,
     "square": jnp.square,
     "celu": narrow_celu,
+    "exact_gelu": exact_gelu,
 }
 
 

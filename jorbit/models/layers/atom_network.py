@@ -1,9 +1,11 @@
 """What networks for energies of atoms share: constants from the training data, and new species from old ones."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,6 +15,20 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.energy_scale import scale_and_neighbors
+
+Layer = tuple[Array, Array]  # kernel, bias
+
+
+def linear(x: Float[Array, "*batch n_in"], layer: Layer) -> Float[Array, "*batch n_out"]:
+    """x W + b."""
+    kernel, bias = layer
+    flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+    return flat.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def silu(x: Float[Array, "*batch n_in"], layer: Layer) -> Float[Array, "*batch n_out"]:
+    """A linear layer with its activation, y / (1 + e^-y)."""
+    return jax.nn.silu(linear(x, layer))
 
 
 class AtomNetwork(nn.Module):
@@ -53,6 +69,15 @@ class AtomNetwork(nn.Module):
     def embedding(self, species: Array, width: int, dtype: jnp.dtype) -> Float[Array, "atoms width"]:
         """The row of a learned table that belongs to each atom's species."""
         return self.param("embedding", nn.initializers.normal(1.0), (self.n_species, width), dtype)[species]
+
+    def kernel(self, name: str, n_in: int, n_out: int, dtype: jnp.dtype) -> Float[Array, "n_in n_out"]:
+        """A learned matrix that keeps the variance of what it multiplies."""
+        return self.param(name, nn.initializers.normal(1.0 / math.sqrt(n_in)), (n_in, n_out), dtype)
+
+    def layer(self, name: str, n_in: int, n_out: int, dtype: jnp.dtype) -> Layer:
+        """Matrix and bias, called <name>_kernel and <name>_bias."""
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, (n_out,), dtype)
+        return self.kernel(f"{name}_kernel", n_in, n_out, dtype), bias
 
     def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
         """Scale of energies and average number of neighbours; what is trained stays as it is.
