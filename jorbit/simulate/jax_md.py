@@ -25,24 +25,9 @@ from jorbit.graphs.batching import round_up
 from jorbit.graphs.cell_list import DeviceNeighbors, plan_search, search, update
 from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
 from jorbit.potential.potential import Potential
+from jorbit.simulate.boxes import Box, inspect_displacement, rows_from_box
 
-Box = Any  # a scalar, a vector of edges, or a matrix with lattice vectors as columns
 _search = jax.jit(search, static_argnums=0)
-
-
-def rows_from_box(box: Box, dtype: jax.typing.DTypeLike | None = None) -> Float[Array, "3 3"]:
-    """Lattice vectors as rows, from jax-md's box: a scalar, a vector of edges, or a matrix of columns (Å)."""
-    box = jnp.asarray(box, dtype)
-    if box.size == 1:
-        return jnp.eye(3, dtype=box.dtype) * box.reshape(())
-    if box.shape == (3,):
-        return jnp.diag(box)
-    if box.shape == (3, 3):
-        return box.T
-    raise StructureError(
-        "Wanted a box that is a scalar, a vector [3] or a matrix [3, 3] with lattice vectors as columns, got an array "
-        f"{box.shape}."
-    )
 
 
 @pytree
@@ -164,6 +149,18 @@ class EnergyFunction:
         **_: Any,
     ) -> AtomOutputs:
         """Per-atom energies (and charges, features) of all terms, with the arguments of `energy_fn`."""
+        graph, ok = self._graph_and_check(position, neighbor, box, perturbation)
+        outputs = self.potential.outputs(self.params if params is None else params, graph)
+        return dataclasses.replace(outputs, energy=outputs.energy * jnp.where(ok, 1.0, jnp.nan).astype(position.dtype))
+
+    def graph(self, position: Array, neighbor: Any = None, *, box: Box = None, **_: Any) -> Graph:
+        """What the potential sees, with the arguments of `energy_fn`; positions are NaN where it would give NaN."""
+        graph, ok = self._graph_and_check(position, neighbor, box, None)
+        return dataclasses.replace(
+            graph, positions=graph.positions * jnp.where(ok, 1.0, jnp.nan).astype(position.dtype)
+        )
+
+    def _graph_and_check(self, position: Array, neighbor: Any, box: Box, perturbation: Any) -> tuple[Graph, Array]:
         if position.shape != (len(self.numbers), 3):
             raise StructureError(
                 f"Wanted positions [{len(self.numbers)}, 3] as there are numbers, got {position.shape}."
@@ -171,10 +168,7 @@ class EnergyFunction:
         graph = self._graph(position, box)
         deformation = None if perturbation is None else rows_from_box(perturbation, position.dtype)
         lists, ok = self._lists(neighbor, graph)
-        graph = add_neighborhoods(graph, lists, deformation)
-        outputs = self.potential.outputs(self.params if params is None else params, graph)
-        ok = ok & jnp.all(jnp.isfinite(position))
-        return dataclasses.replace(outputs, energy=outputs.energy * jnp.where(ok, 1.0, jnp.nan).astype(position.dtype))
+        return add_neighborhoods(graph, lists, deformation), ok & jnp.all(jnp.isfinite(position))
 
     def _graph(self, position: Array, box: Box) -> Graph:
         n_atoms, dtype = len(self.numbers), position.dtype
@@ -278,7 +272,7 @@ def to_jax_md(
     if structure is not None:
         numbers, species, charge = _from_structure(potential, species, numbers, structure, charge)
     numbers, species = _atoms(potential, species, numbers)
-    cell, pbc, fractional = _inspect(displacement_fn, box, fractional_coordinates)
+    cell, pbc, fractional = inspect_displacement(displacement_fn, box, fractional_coordinates)
     start = Structure(positions=np.zeros((len(numbers), 3)), numbers=numbers, cell=cell, pbc=pbc, charge=float(charge))
     for term in potential.terms:
         if getattr(term, "is_long_range", False):  # whose sums may not reach as far as the box
@@ -307,13 +301,21 @@ def to_jax_md(
 
 
 def functions_for(
-    potential: Potential, params: Params, structure: Structure, *, skin: float, capacity_multiplier: float
+    potential: Potential,
+    params: Params,
+    structure: Structure,
+    *,
+    skin: float,
+    capacity_multiplier: float,
+    fractional_coordinates: bool = False,
 ) -> tuple[NeighborFunctions, EnergyFunction]:
-    """(neighbor_fn, energy_fn) for a Structure, with Cartesian positions and the structure's own periodicity."""
+    """(neighbor_fn, energy_fn) for a Structure, with the structure's own periodicity."""
     structure = potential.labelled([structure])[0]
     species = potential.species.index(structure.numbers, structure.orbits)
     cell = np.where(np.asarray(structure.pbc)[:, None], structure.cell, 0.0)
-    common: dict[str, Any] = dict(cell=cell, pbc=np.asarray(structure.pbc), fractional_coordinates=False)
+    common: dict[str, Any] = dict(
+        cell=cell, pbc=np.asarray(structure.pbc), fractional_coordinates=fractional_coordinates
+    )
     numbers = np.asarray(structure.numbers)
     return (
         NeighborFunctions(
@@ -361,40 +363,3 @@ def _atoms(potential: Potential, species: Any, numbers: Any) -> tuple[np.ndarray
     if numbers is not None and (np.asarray(numbers).reshape(-1).tolist() != from_table.tolist()):
         raise UnknownSpeciesError("species and numbers name different elements: pass one of them, or make them agree.")
     return from_table, species
-
-
-def _inspect(displacement_fn: Callable, box: Box, fractional: bool | None) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Cell rows, periodic directions, and whether positions are fractional, by asking `displacement_fn`."""
-    with_box = box is not None
-    cell = np.asarray(rows_from_box(box), dtype=np.float64) if with_box else np.eye(3)
-    if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:
-        raise StructureError(f"The box {np.asarray(box).tolist()} has no volume: wanted lengths in Å, all above 0.")
-
-    def displacement(a: np.ndarray) -> np.ndarray:
-        return np.asarray(displacement_fn(jnp.asarray(a), jnp.zeros(3)), dtype=np.float64)
-
-    inner = np.array([0.11, 0.07, 0.05])
-    tolerance = 1e-3 * np.linalg.norm(cell, axis=1).min()
-    is_fractional = bool(np.abs(displacement(inner) - inner @ cell).max() < tolerance)
-    is_cartesian = bool(np.abs(displacement(inner @ cell) - inner @ cell).max() < tolerance)
-    if fractional is None:
-        fractional = is_fractional and not is_cartesian
-    if not (is_fractional if fractional else is_cartesian):
-        kind = "fractional" if fractional else "Cartesian"
-        raise ConfigError(
-            f"displacement_fn does not measure {kind} positions in the box {np.round(cell.T, 6).tolist()}. Pass the "
-            "box (columns, Å) and the fractional_coordinates that displacement_fn was made with."
-        )
-    pbc = np.zeros(3, dtype=bool)
-    for k in range(3):
-        step = np.eye(3)[k] if fractional else cell[k]
-        found = displacement(step)
-        pbc[k] = np.abs(found).max() < tolerance
-        if not pbc[k] and np.abs(found - cell[k]).max() > tolerance:
-            raise ConfigError(
-                f"displacement_fn repeats, but not with the lattice vector {cell[k].round(6).tolist()} Å of the box. "
-                "Pass the box that displacement_fn was made with."
-            )
-    if pbc.any() and not with_box:
-        raise ConfigError("displacement_fn is periodic, but no box was given: pass the box it was made with.")
-    return (cell if pbc.any() else np.zeros((3, 3))), pbc, fractional

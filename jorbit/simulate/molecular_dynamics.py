@@ -1,5 +1,6 @@
-"""run(): molecular dynamics with jax-md's integrators, compiled in blocks, watched for overflow and NaN."""
+"""run(): molecular dynamics compiled in blocks; watched for overflow and NaN, measured, and taken up again."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -10,68 +11,27 @@ import ase.data
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Float
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jorbit.core.compilation import compilations, counted_jit
-from jorbit.core.errors import ConfigError, SimulationError, StructureError
+from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
 from jorbit.orbits import OrbitResult
 from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
-from jorbit.simulate import observables
-from jorbit.simulate.blocks import make_block, more_room, record_plan
-from jorbit.simulate.frames import Frames, Observer
+from jorbit.simulate.barostat import Shape
+from jorbit.simulate.blocks import Progress, configuration, make_block, more_room, record_plan
+from jorbit.simulate.frames import Observer, Series, blown_up, frames_of
 from jorbit.simulate.integrators import Surroundings, make_integrator, thermal_momenta
-from jorbit.simulate.jax_md import NeighborList, functions_for
+from jorbit.simulate.jax_md import functions_for
+from jorbit.simulate.live import LiveReport, interruptions
+from jorbit.simulate.md_checkpoint import identity_of, load_dynamics, save_dynamics
+from jorbit.simulate.md_result import SimulationResult
+from jorbit.simulate.measurements import Measurement, chosen_measurements
 from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
 from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
-
-_SERIES = ("times", "potential", "kinetic", "temperatures")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SimulationResult:
-    """What a run leaves behind. One record per `record_every` steps, the start included.
-
-    Attributes:
-        times: fs.
-        potential_energies, kinetic_energies: eV.
-        temperatures: K.
-        structure: the last configuration; atoms are not wrapped into the cell.
-        velocities: of the last configuration, Å/fs.
-        drift, drift_error: slope of the total energy and its standard error, meV/atom/ps.
-        n_steps: steps made.
-        n_compilations: how often the block of steps was compiled.
-        n_reallocations: how often a block was thrown away because a neighbour list had become too small.
-        stopped: why an observer ended the run before `n_steps`; "" when none did.
-        orbit_events: what the labels of the atoms do not allow and happened all the same; () without orbits.
-        seconds: wall clock, compilation included.
-    """
-
-    times: Float[np.ndarray, " records"]
-    potential_energies: Float[np.ndarray, " records"]
-    kinetic_energies: Float[np.ndarray, " records"]
-    temperatures: Float[np.ndarray, " records"]
-    structure: Structure
-    velocities: Float[np.ndarray, "atoms 3"]
-    drift: float
-    drift_error: float
-    n_steps: int
-    n_compilations: int
-    n_reallocations: int
-    stopped: str
-    orbit_events: tuple[OrbitEvent, ...]
-    seconds: float
-
-    @property
-    def total_energies(self) -> Float[np.ndarray, " records"]:
-        """Potential + kinetic energy, eV."""
-        return self.potential_energies + self.kinetic_energies
 
 
 def run(
@@ -85,9 +45,16 @@ def run(
     temperature: float = 300.0,
     friction: float = 0.01,
     damping_time: float = 100.0,
+    pressure: float = 0.0,
+    barostat_time: float = 1000.0,
+    cell: Shape = "full",
     record_every: int = 10,
     block_size: int = 100,
+    measure: Sequence[str | Measurement] = (),
     trajectory: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: float = 60.0,
+    resume: bool = False,
     velocities: Any = None,
     masses: Any = None,
     seed: int = 0,
@@ -101,41 +68,52 @@ def run(
     """Molecular dynamics of one structure.
 
     Blocks of steps are compiled and run on the device. A block in which a neighbour list overflowed is thrown away and
-    done again with more room. Ctrl-C leaves a trajectory that holds every block finished until then.
+    done again with more room. Ctrl-C leaves a trajectory that holds every block finished until then, and a checkpoint.
+    A run that was killed and is taken up again (`resume`) ends in the same bits as one that was not.
 
     Args:
         potential: sum of terms.
         params: its parameters.
         structure: start.
         integrator: one of `jorbit.simulate.integrators.INTEGRATORS`, or a function of jax-md's kind:
-            `integrator(energy_fn, shift_fn, dt)` or `integrator(energy_fn, shift_fn, dt, kT)` -> (init_fn, apply_fn).
-        n_steps: how many.
+            `integrator(energy_fn, shift_fn, dt)` or `integrator(energy_fn, shift_fn, dt, kT)` -> (init_fn, apply_fn);
+            when its init_fn takes a `box`, positions are fractional.
+        n_steps: how many, those before a checkpoint included.
         timestep: fs.
         temperature: of the thermostat, and of the random velocities at the start, K.
-        friction: of Langevin dynamics, 1/fs.
-        damping_time: period of the Nosé-Hoover chain, fs.
+        friction: of Langevin and Brownian dynamics, 1/fs.
+        damping_time: period of a Nosé-Hoover chain, time constant of velocity rescaling, fs.
+        pressure: for npt_langevin and npt_nose_hoover, eV/Å^3 (1 GPa is `jorbit.core.units.GPA`); positive when the
+            surroundings press.
+        barostat_time: period of the cell, fs.
+        cell: what npt_langevin may change: "isotropic", "orthorhombic" (three lengths) or "full" (angles too).
         record_every: steps between two records (and frames of the trajectory).
         block_size: steps per compiled block, rounded to a multiple of `record_every`.
-        trajectory: extxyz file for positions, momenta, forces, energies and times.
+        measure: "stress" (or "pressure"), "rdf", "msd", "vacf", or objects of `jorbit.simulate.measurements`, on the
+            device and at every record. Stress is always measured under constant pressure.
+        trajectory: file for positions, momenta, forces, energies and times; extxyz, or HDF5 when it ends in .h5.
+        checkpoint: file from which the run can be taken up again.
+        checkpoint_every: seconds between two checkpoints; 0 writes one after every block.
+        resume: go on from the checkpoint; without one the run starts from the beginning.
         velocities: [atoms, 3] at the start, Å/fs; random of `temperature` when not given.
         masses: [atoms], amu; those of the elements when not given.
-        seed: of the random velocities and of Langevin noise.
+        seed: of the random velocities and of random forces.
         skin: of the neighbour list, Å.
         capacity_multiplier: how much larger arrays are than the start needs.
         dtype: "float64" or "float32". Energies drift in float32.
         orbits: what `jorbit.find_orbits` returned; recorded frames are watched for bonds that break or form. The
             orbits of the potential are watched anyway.
         observers: functions called with the `Frames` of each finished block; one that returns a reason ends the run.
-        progress: show a progress bar.
+        progress: show steps, temperature, drift and ns/day.
 
     Returns:
-        Energies, temperatures, drift, and the last configuration.
+        Energies, temperatures, drift, measurements, and the last configuration.
 
     Raises:
-        SimulationError: energies or positions are no longer finite, or no neighbour list holds the atoms any more.
+        SimulationError: the system has blown up, or no neighbour list holds the atoms any more.
         StructureError, UnknownSpeciesError: a start that makes no sense or is not known to the potential.
-        ConfigError: an unknown integrator, or numbers of steps that are not positive.
-        DataError: the trajectory cannot be written.
+        ConfigError: an unknown integrator, numbers of steps that are not positive, a checkpoint of another run.
+        DataError: the trajectory or the checkpoint cannot be written, or the checkpoint cannot be read.
 
     Example:
         >>> from jorbit.core.species import SpeciesTable
@@ -151,79 +129,142 @@ def run(
             "Wanted n_steps, record_every, block_size >= 1, timestep > 0 fs and temperature >= 0 K, got "
             f"{n_steps}, {record_every}, {block_size}, {timestep} and {temperature}."
         )
+    if resume and checkpoint is None:
+        raise ConfigError("resume=True needs checkpoint=, the file to go on from.")
     structure = potential.labelled([structure.check()])[0]
+    n_atoms = structure.n_atoms
     watch = _watch(potential, structure, orbits)
-    if velocities is not None and np.shape(velocities) != (structure.n_atoms, 3):
-        raise StructureError(f"Wanted velocities [{structure.n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
-    with float_precision(dtype), TrajectoryWriter(trajectory, structure) as writer:
-        neighbor_fn, energy_fn = functions_for(
-            potential, params, structure, skin=skin, capacity_multiplier=capacity_multiplier
-        )
-        masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
+    if velocities is not None and np.shape(velocities) != (n_atoms, 3):
+        raise StructureError(f"Wanted velocities [{n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
+    masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
+    file = None if checkpoint is None else Path(checkpoint)
+    surroundings = Surroundings(
+        n_atoms=n_atoms,
+        kT=BOLTZMANN * temperature,
+        friction=friction,
+        damping_time=damping_time,
+        pressure=pressure,
+        barostat_time=barostat_time,
+        cell=cell,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(float_precision(dtype))
         mass = jnp.asarray(masses, dtype)[:, None]
 
-        def fresh_energy(position: Array, neighbor: NeighborList, **kwargs: Any) -> Array:
+        def fresh_energy(position: Any, neighbor: Any, **kwargs: Any) -> Any:
             # Integrators move atoms before they ask for forces: look at the list again, so that none is missed.
-            return energy_fn(position, neighbor=neighbor.update(position), **kwargs)
+            return energy_fn(position, neighbor=neighbor.update(position, box=kwargs.get("box")), **kwargs)
 
-        kT = BOLTZMANN * temperature
-        make = make_integrator(integrator, Surroundings(kT=kT, friction=friction, damping_time=damping_time))
-        init_fn, apply_fn = make(fresh_energy, lambda r, dr, **_: r + dr, timestep * FS)
-        block = counted_jit(make_block(apply_fn, energy_fn, mass), "simulate_block")
+        chosen = make_integrator(integrator, fresh_energy, timestep, surroundings)
+        if chosen.changes_cell and not np.all(structure.pbc):
+            raise ConfigError("Constant pressure needs a cell that repeats in all three directions.")
+        with_stress, measurements = chosen_measurements(measure, structure, capacity_multiplier)
+        with_stress = with_stress or chosen.changes_cell
+        if with_stress and not np.all(structure.pbc):
+            raise ConfigError("Stress needs a cell that repeats in all three directions.")
+        neighbor_fn, energy_fn = functions_for(
+            potential,
+            params,
+            structure,
+            skin=skin,
+            capacity_multiplier=capacity_multiplier,
+            fractional_coordinates=chosen.changes_cell,
+        )
+
+        def compiled() -> Callable:
+            return counted_jit(make_block(chosen, energy_fn, mass, measurements, with_stress), "simulate_block")
+
+        block = compiled()
         compiled_before = compilations().get("simulate_block", 0)
-
+        box: dict[str, Any] = {}
         position = jnp.asarray(structure.positions, dtype)
-        neighbors = neighbor_fn.allocate(position)
+        if chosen.changes_cell:
+            position = jnp.asarray(structure.positions @ np.linalg.inv(structure.cell), dtype)
+            box = {"box": jnp.asarray(structure.cell.T, dtype)}
         key = jax.random.key(seed)
         if velocities is None:
-            momenta = thermal_momenta(jax.random.fold_in(key, 1), mass, kT)
+            momenta = thermal_momenta(jax.random.fold_in(key, 1), mass, surroundings.kT)
         else:
             momenta = jnp.asarray(np.asarray(velocities) * masses[:, None] / FS, dtype)
-        state = init_fn(key, position, mass=mass, kT=kT, neighbor=neighbors, momenta=momenta)
+        neighbors = neighbor_fn.allocate(position, **box)
+        kT = surroundings.kT
+        start = jax.jit(lambda n: chosen.init(key, position, mass=mass, neighbor=n, momenta=momenta, kT=kT, **box))
+        now = Progress(
+            state=start(neighbors), neighbors=neighbors, sums=tuple(m.start(position.dtype) for m in measurements)
+        )
+        settings = dict(integrator=getattr(integrator, "__name__", integrator), timestep=timestep, seed=seed)
+        settings |= dict(
+            record_every=record_every, dtype=dtype, skin=skin, measure=list(measure), masses=masses.tolist()
+        )
+        identity = identity_of(potential, params, structure, settings | dataclasses.asdict(surroundings))
+        series, done, seconds, keep = Series(), 0, 0.0, None
+        if resume and file is not None and file.exists():
+            now, arrays, memory = load_dynamics(file, now, identity)
+            series = Series([arrays])
+            done, seconds, keep = memory["done"], memory["seconds"], memory["trajectory"]
+            if watch is not None:
+                watch.remember([OrbitEvent(**event) for event in memory["orbit_events"]])
+        if done > n_steps:
+            raise ConfigError(f"The checkpoint {file} is of step {done}, beyond n_steps={n_steps}: ask for more steps.")
+        writer = stack.enter_context(TrajectoryWriter(trajectory, keep))
+        live = stack.enter_context(LiveReport(progress, n_steps, timestep, n_atoms, done))
+        interrupted = stack.enter_context(interruptions(wanted=file is not None))
 
-        done, n_reallocations, attempts = 0, 0, 0
-        records: list[dict[str, np.ndarray]] = []
-        plan = record_plan(n_steps, record_every, block_size)
-        stopped = ""
-        with _progress_bar(progress) as bar:
-            task = bar.add_task("MD", total=n_steps)
-            k = 0
-            while k < len(plan) and not stopped:
-                new_state, new_neighbors, observed = block(state, neighbors, jnp.asarray(plan[k]))
-                observed, overflow = jax.device_get((observed, new_neighbors.did_buffer_overflow))
-                if overflow:
-                    attempts, n_reallocations = attempts + 1, n_reallocations + 1
-                    neighbor_fn = dataclasses.replace(neighbor_fn, headroom=neighbor_fn.headroom * 1.3)
-                    neighbors = more_room(neighbor_fn, state.position, attempts, done)
-                    continue
-                frames = _frames(structure, observed, plan[k], done, timestep)
-                _require_finite(frames)
-                writer.append(frames)
-                if watch is not None:
-                    watch.look(np.asarray(frames.times, np.float64), frames.positions)
-                records.append({name: getattr(frames, name) for name in _SERIES})
-                stopped = next((reason for reason in [look(frames) for look in observers] if reason), "")
-                state, neighbors = new_state, new_neighbors
-                done, attempts, k = int(frames.steps[-1]), 0, k + 1
-                bar.update(task, completed=done)
-        series = {n: np.concatenate([r[n] for r in records]).astype(np.float64) for n in _SERIES}
-        last, momentum = np.asarray(state.position, np.float64), np.asarray(state.momentum, np.float64)
-    slope, error = observables.energy_drift(series["times"], series["potential"] + series["kinetic"], structure.n_atoms)
-    return SimulationResult(
-        times=series["times"],
-        potential_energies=series["potential"],
-        kinetic_energies=series["kinetic"],
-        temperatures=series["temperatures"],
-        structure=dataclasses.replace(structure, positions=last),
-        velocities=momentum / masses[:, None] * FS,
-        drift=slope,
-        drift_error=error,
+        def save() -> None:
+            if file is not None:
+                notes = dict(done=done, trajectory=writer.mark(), seconds=seconds + time.perf_counter() - started)
+                notes["orbit_events"] = [] if watch is None else [dataclasses.asdict(e) for e in watch.events]
+                save_dynamics(file, now, series.arrays(), notes, identity)
+
+        n_reallocations, attempts, stopped, saved_at = 0, 0, "", time.perf_counter()
+        plan = list(record_plan(done, n_steps, record_every, block_size))
+        while plan and not stopped:
+            after, observed = block(now, jnp.asarray(plan[0]))
+            overflows = [m.overflow(s) for m, s in zip(measurements, after.sums, strict=True)]
+            observed, too_many, too_small = jax.device_get((observed, after.neighbors.did_buffer_overflow, overflows))
+            if too_many or any(too_small):
+                attempts, n_reallocations = attempts + 1, n_reallocations + 1
+                if too_many:
+                    now = dataclasses.replace(now, neighbors=more_room(neighbor_fn, chosen, now, attempts, done))
+                else:
+                    here = frames_of(structure, observed, plan[0], done, timestep).at(0)
+                    roomier = capacity_multiplier * 1.3**attempts
+                    measurements = tuple(m.prepared(here, roomier) for m in measurements)
+                    block = compiled()
+                continue
+            frames = frames_of(structure, observed, plan.pop(0), done, timestep)
+            n_good = frames.n_sound()
+            writer.append(frames.first(n_good))
+            if n_good < len(frames):
+                raise blown_up(frames, n_good)
+            if watch is not None:
+                watch.look(np.asarray(frames.times, np.float64), frames.positions)
+            series.append(frames)
+            now, done, attempts = after, int(frames.steps[-1]), 0
+            live.show(series, done)
+            stopped = next((reason for reason in [look(frames) for look in observers] if reason), "")
+            if interrupted or stopped or not plan or time.perf_counter() - saved_at >= checkpoint_every:
+                save()
+                saved_at = time.perf_counter()
+            if interrupted:
+                raise KeyboardInterrupt
+        positions, momenta, last_cell = jax.device_get(configuration(chosen, now))
+        results = {
+            m.name: m.result(jax.device_get(s), record_every * timestep)
+            for m, s in zip(measurements, now.sums, strict=True)
+        }
+    last_cell = np.asarray(last_cell, np.float64) if chosen.changes_cell else structure.cell
+    return SimulationResult.of(
+        series.arrays(),
+        structure=dataclasses.replace(structure, positions=np.asarray(positions, np.float64), cell=last_cell),
+        velocities=np.asarray(momenta, np.float64) / masses[:, None] * FS,
+        measurements=results,
         n_steps=done,
         n_compilations=compilations().get("simulate_block", 0) - compiled_before,
         n_reallocations=n_reallocations,
         stopped=stopped,
         orbit_events=() if watch is None else tuple(watch.events),
-        seconds=time.perf_counter() - started,
+        seconds=seconds + time.perf_counter() - started,
     )
 
 
@@ -233,39 +274,3 @@ def _watch(potential: Potential, structure: Structure, orbits: FoundOrbits | Orb
         return OrbitWatch(as_reference(orbits), dataclasses.replace(structure, orbits=None))
     own = potential.orbits
     return OrbitWatch(own, structure) if isinstance(own, FoundOrbits) else None
-
-
-def _frames(
-    structure: Structure, observed: dict[str, np.ndarray], plan: np.ndarray, done: int, timestep: float
-) -> Frames:
-    used = plan >= 0
-    steps = done + np.cumsum(plan[used])
-    observed = {name: np.asarray(values)[used] for name, values in observed.items()}
-    cells = np.broadcast_to(np.asarray(structure.cell, np.float64), (len(steps), 3, 3))
-    return Frames(structure=structure, steps=steps, times=steps * timestep, cells=cells, **observed)
-
-
-def _require_finite(frames: Frames) -> None:
-    finite = np.isfinite(frames.potential) & np.isfinite(frames.kinetic)
-    finite &= np.isfinite(frames.positions).all(axis=(1, 2)) & np.isfinite(frames.forces).all(axis=(1, 2))
-    if finite.all():
-        return
-    good = frames.temperatures[finite]
-    raise SimulationError(
-        f"Energies or positions are no longer finite at step {frames.steps[~finite][0]}"
-        + (f" (temperature before: {good[-1]:.4g} K)" if len(good) else "")
-        + ". Use a shorter timestep, relax the start first, or fit the potential to configurations like these. The "
-        "trajectory holds the blocks before."
-    )
-
-
-def _progress_bar(show: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not show,
-    )

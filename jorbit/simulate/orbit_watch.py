@@ -23,12 +23,14 @@ class OrbitEvent:
         kind: "bond broken", "bond formed", or "assignment" (the atoms are no longer where their labels belong).
         atom: the atom concerned; -1 for all.
         text: a sentence for the user.
+        row: of the species table, of the partners concerned; -1 for none.
     """
 
     time: float
     kind: Literal["bond broken", "bond formed", "assignment"]
     atom: int
     text: str
+    row: int = -1
 
 
 class OrbitWatch:
@@ -74,6 +76,11 @@ class OrbitWatch:
         if self.reference.has_lone_atoms and len(times):
             self._look_at_sites(float(times[-1]), np.asarray(positions[-1], np.float64))
 
+    def remember(self, events: Sequence[OrbitEvent]) -> None:
+        """Events of an earlier part of the run."""
+        self.events = list(events)
+        self._seen = {("assignment",) if e.kind == "assignment" else (e.kind, e.atom, e.row) for e in events}
+
     def _report(self, time: float, atom: int, row: int, change: int) -> None:
         kind = "bond broken" if change < 0 else "bond formed"
         if (kind, atom, row) in self._seen:
@@ -81,7 +88,7 @@ class OrbitWatch:
         self._seen.add((kind, atom, row))
         what = "is no longer bonded to as many" if change < 0 else "is bonded to more"
         text = f"{kind}: atom {atom} ({self.names[self.rows[atom]]}) {what} {self.names[row]} as its orbit has"
-        self.events.append(OrbitEvent(time, kind, atom, f"{text}, first seen at {time:.4g} fs"))
+        self.events.append(OrbitEvent(time, kind, atom, f"{text}, first seen at {time:.4g} fs", row))
 
     def _look_at_sites(self, time: float, positions: Float[np.ndarray, "atoms 3"]) -> None:
         if ("assignment",) in self._seen:

@@ -1,6 +1,7 @@
 """Trajectories as extended xyz files, whole frames only, so that an interrupted run leaves a readable file."""
 
 import io
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -9,7 +10,7 @@ import ase.io
 import numpy as np
 
 from jorbit.core.errors import DataError
-from jorbit.core.structure import Labels, Structure
+from jorbit.core.structure import Labels
 from jorbit.graphs.ase_atoms import to_ase
 from jorbit.simulate.frames import Frames
 
@@ -34,16 +35,24 @@ class TrajectoryWriter:
 
     Args:
         path: the file; an old one is replaced. None writes nothing.
-        structure: numbers, cell and periodicity of every frame.
+        keep: go on with the old file after so many bytes of it (what `mark` returned), and drop the rest.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or is shorter than what is to be kept.
     """
 
-    def __init__(self, path: str | Path | None, structure: Structure):
-        self.structure = structure
-        self.n_frames = 0
-        self._file = None if path is None else open_for_writing(path)
+    def __init__(self, path: str | Path | None, keep: int | None = None):
+        self._file: TextIO | None = None
+        if path is not None:
+            self._file = open_for_writing(path) if keep is None else _continued(Path(path), keep)
+
+    def mark(self) -> int:
+        """Bytes written so far, all of them on the disk."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
 
     def append(self, block: Frames) -> None:
         """Write one block of frames."""
@@ -55,12 +64,12 @@ class TrajectoryWriter:
             atoms = to_ase(structure, Labels(energy=float(energy), forces=np.asarray(f, np.float64)))
             atoms.set_momenta(block.momenta[k])  # ASE's unit of momentum is ours
             atoms.info["time_fs"] = round(float(block.times[k]), 9)
+            atoms.info["step"] = int(block.steps[k])
             frames.append(atoms)
         text = io.StringIO()
         ase.io.write(text, frames, format="extxyz")
         self._file.write(text.getvalue())  # one call per block: an interrupt falls between blocks
         self._file.flush()
-        self.n_frames += len(frames)
 
     def __enter__(self) -> "TrajectoryWriter":
         return self
@@ -70,3 +79,21 @@ class TrajectoryWriter:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _continued(path: Path, keep: int) -> TextIO:
+    try:
+        if path.stat().st_size < keep:
+            raise DataError(
+                f"The trajectory {path} is shorter than when the checkpoint was written: it was replaced or cut. Put "
+                "the old one back, or start without resume."
+            )
+        file = open(path, "r+", encoding="utf-8")
+        file.truncate(keep)
+        file.seek(0, os.SEEK_END)
+        return file
+    except OSError as error:
+        raise DataError(
+            f"The trajectory {path} cannot be continued: {error.strerror}. Put it back where it was, or start without "
+            "resume."
+        ) from error

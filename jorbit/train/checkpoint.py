@@ -5,9 +5,6 @@ half there, its sha256 shows damage, and nothing is unpickled.
 """
 
 import contextlib
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from jorbit.core.errors import ModelFileError
+from jorbit.potential.state_files import UNREADABLE, pack_state, read_state, write_whole
 from jorbit.train.step import path_name
 
 KEPT = 2  # the newest, and one to fall back on
@@ -70,29 +66,13 @@ def save_checkpoint(folder: Path, step: int, tree: Any, memory: Mapping[str, Any
         OSError: the disk is full, or the folder cannot be written. Older checkpoints stay whole.
     """
     arrays = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    text = json.dumps(dict(memory))
-    header = json.dumps({"memory": text, "sha256": _digest(text, arrays)})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{step:010d}.safetensors"
-    write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: header}))
+    write_whole(path, pack_state(arrays, memory, _HEADER))
     for old in _names(folder)[:-KEPT]:
         with contextlib.suppress(OSError):
             old.unlink()
     return path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk and rename: after a crash the old file or the new one is there, whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def load_checkpoint(folder: Path, template: Any) -> Checkpoint | None:
@@ -111,8 +91,8 @@ def load_checkpoint(folder: Path, template: Any) -> Checkpoint | None:
     notes: list[str] = []
     for path in reversed(_names(folder)):
         try:
-            arrays, memory = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            arrays, memory = read_state(path, _HEADER)
+        except UNREADABLE as error:
             with contextlib.suppress(OSError):
                 path.replace(path.with_name(f"{path.name}.damaged"))
             notes.append(
@@ -122,24 +102,6 @@ def load_checkpoint(folder: Path, template: Any) -> Checkpoint | None:
             continue
         return Checkpoint(_fill(template, arrays, path), memory, path, tuple(notes))
     return None
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with safetensors.safe_open(path, framework="numpy") as file:
-        header = json.loads((file.metadata() or {})[_HEADER])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    if _digest(header["memory"], arrays) != header["sha256"]:
-        raise ValueError("its contents do not match their sha256")
-    return arrays, json.loads(header["memory"])
-
-
-def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _fill(template: Any, arrays: Mapping[str, np.ndarray], path: Path) -> Any:

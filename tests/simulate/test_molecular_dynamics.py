@@ -102,7 +102,7 @@ def test_a_block_with_an_overflowed_list_is_done_again_and_nothing_is_lost():
 
 def test_a_simulation_that_blows_up_says_so_and_leaves_the_frames_before(tmp_path):
     path = tmp_path / "hot.extxyz"
-    with pytest.raises(SimulationError, match=r"step \d+"):
+    with pytest.raises(SimulationError, match=r"blown up at step \d+"):
         simulate_argon(
             structure_of(argon_crystal()), n_steps=2000, temperature=3e3, timestep=50.0, trajectory=path, block_size=10
         )
