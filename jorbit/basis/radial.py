@@ -53,6 +53,17 @@ def bessel(r: Float[Array, "*batch"], cutoff: float, n: int) -> Float[Array, "*b
     return math.sqrt(2.0 / cutoff) * math.pi * k * jnp.sinc(r[..., None] * k)
 
 
+def gaussians(r: Float[Array, "*batch"], cutoff: float, n: int) -> Float[Array, "*batch {n}"]:
+    """exp(-((r - r_k) / w)^2 / 2) with r_k spread evenly from 0 to the cutoff, and w their distance.
+
+    References:
+        Schütt et al., J. Chem. Phys. 148, 241722 (2018).
+    """
+    width = cutoff / max(n - 1, 1)
+    centers = jnp.asarray(np.linspace(0.0, cutoff, n), r.dtype).reshape(*(1,) * r.ndim, n)
+    return jnp.exp(-0.5 * ((r[..., None] - centers) / width) ** 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class RadialBasis:
     """R_n(r) = envelope(r) g_n(r), n = 0 .. n_radial - 1, per species pair.

@@ -13,7 +13,7 @@ def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Model file of another package.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write it (.safetensors).")],
     source: Annotated[
-        str | None, typer.Option("--from", help="Package that wrote it: mace, hippynn, sgdml. Default: recognised.")
+        str | None, typer.Option("--from", help="mace, hippynn, torchani, schnetpack, sgdml. Default: recognised.")
     ] = None,
     to: Annotated[
         str | None,
@@ -21,7 +21,7 @@ def convert(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV (hippynn)."),
+        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV, elements=H,C (schnetpack)."),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Open the file although it is a pickle, which can run code.")

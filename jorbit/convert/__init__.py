@@ -20,6 +20,7 @@ CONVERTERS = Registry(
     {
         "hippynn": "jorbit.convert.hippynn:convert_hippynn",
         "mace": "jorbit.convert.mace:convert_mace",
+        "schnetpack": "jorbit.convert.schnetpack:convert_schnetpack",
         "sgdml": "jorbit.convert.sgdml:convert_sgdml",
         "torchani": "jorbit.convert.torchani:convert_torchani",
     },

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.basis.cutoff import polynomial_cutoff
-from jorbit.basis.radial import bessel
+from jorbit.basis.radial import bessel, gaussians
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.outputs import AtomOutputs
 from jorbit.models.layers.atom_network import AtomNetwork, Layer, linear, silu
+from jorbit.models.layers.envelopes import check_envelope, envelope
 
+RADIAL = {"bessel": bessel, "gaussian": gaussians}
 AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
@@ -20,7 +21,7 @@ class PaiNN(AtomNetwork):
     """E_i = scale_z readout(s_i) + shift_z after layers of messages and updates of scalars s and vectors v.
 
     A message adds sum_j (phi(s_j) W(r_ij))_1 to s_i and sum_j v_j (..)_2 + r_ij/|r_ij| (..)_3 to v_i, with W a linear
-    function of Bessel functions; an update mixes s, |V v| and U v . V v of the atom itself. Norms are
+    function of radial functions; an update mixes s, |V v| and U v . V v of the atom itself. Norms are
     sqrt(|v|^2 + softening^2) - softening, which is smooth where v = 0, as in symmetric sites and isolated atoms.
 
     Attributes:
@@ -28,7 +29,10 @@ class PaiNN(AtomNetwork):
         cutoff: Å.
         n_features: scalars, and vectors, on each atom.
         n_layers: of messages.
-        n_radial: Bessel functions.
+        n_radial: number of radial functions.
+        radial: "bessel" or "gaussian".
+        envelope: "polynomial", "quadratic" (both smooth to second derivatives at the cutoff) or "cosine" (the second
+            derivative jumps there).
         softening: of norms.
         block: atoms computed together on a CPU, when there are more than 256.
 
@@ -43,6 +47,8 @@ class PaiNN(AtomNetwork):
     n_features: int = 128
     n_layers: int = 3
     n_radial: int = 20
+    radial: str = "bessel"
+    envelope: str = "polynomial"
     softening: float = 0.01
     block: int = 16
 
@@ -54,6 +60,9 @@ class PaiNN(AtomNetwork):
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         if min(self.n_features, self.n_layers, self.n_radial) < 1 or self.softening <= 0:
             raise ConfigError(f"Wanted features, layers, radial functions and a softening above 0, got {self}.")
+        check_envelope(self.envelope)
+        if self.radial not in RADIAL:
+            raise ConfigError(f"Wanted radial functions in {sorted(RADIAL)}, got {self.radial!r}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         average = self.average_neighbors(dtype)
@@ -100,9 +109,9 @@ class PaiNN(AtomNetwork):
         bias: Array,
     ) -> tuple[Array, Array]:
         r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
-        envelope = polynomial_cutoff(r, self.cutoff)[..., None]
-        radial = (bessel(r, self.cutoff, self.n_radial) * envelope).reshape(-1, self.n_radial) @ filters
-        weighted = sent * (radial.reshape(sent.shape) + envelope * bias[None, None])
+        fade = envelope(self.envelope, r, self.cutoff)[..., None]
+        radial = (RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade).reshape(-1, self.n_radial) @ filters
+        weighted = sent * (radial.reshape(sent.shape) + fade * bias[None, None])
         to_scalars, along, across = jnp.split(weighted, 3, axis=-1)
         scalars = scalars + to_scalars.sum(axis=1)
         change = jnp.einsum("asx,asf->axf", vectors / r[..., None], along)

@@ -2,10 +2,10 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from jorbit.basis.radial import gaussians
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.ops import gather_neighbors, safe_norm
@@ -86,8 +86,6 @@ class ContinuousFilter(nn.Module):
         self, vectors: Float[Array, "atoms slots 3"], neighbors: Neighbors, h: Float[Array, "atoms features"]
     ) -> Float[Array, "atoms features"]:
         width, dtype = h.shape[1], h.dtype
-        centers = np.linspace(0.0, self.cutoff, self.n_gaussians)
-        spacing = self.cutoff / max(self.n_gaussians - 1, 1)
         normal, zeros = nn.initializers.glorot_normal(), nn.initializers.zeros
         first = self.param("kernel_0", normal, (self.n_gaussians, width), dtype)
         second = self.param("kernel_1", normal, (width, width), dtype)
@@ -95,8 +93,7 @@ class ContinuousFilter(nn.Module):
 
         def summed(vectors: Array, mask: Array, values: Array) -> Array:
             r = safe_norm(vectors).reshape(-1)
-            offsets = (r[:, None] - jnp.asarray(centers, dtype)[None, :]) / jnp.asarray(spacing, dtype)
-            hidden = shifted_softplus(jnp.exp(-0.5 * offsets**2) @ first + bias[0])
+            hidden = shifted_softplus(gaussians(r, self.cutoff, self.n_gaussians) @ first + bias[0])
             fade = jnp.where(mask.reshape(-1), envelope(self.envelope, r, self.cutoff), 0.0)
             filters = (hidden @ second + bias[1]) * fade[:, None]
             return jnp.sum(filters.reshape(values.shape) * values, axis=1)

@@ -3,10 +3,10 @@
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.basis.cutoff import cosine_cutoff, quadratic_cutoff
+from jorbit.basis.cutoff import cosine_cutoff, polynomial_cutoff, quadratic_cutoff
 from jorbit.core.errors import ConfigError
 
-ENVELOPES = {"quadratic": quadratic_cutoff, "cosine": cosine_cutoff}
+ENVELOPES = {"quadratic": quadratic_cutoff, "cosine": cosine_cutoff, "polynomial": polynomial_cutoff}
 
 
 def check_envelope(name: str) -> None:
@@ -20,5 +20,7 @@ def check_envelope(name: str) -> None:
 
 
 def envelope(name: str, r: Float[Array, "*batch"], cutoff: float) -> Float[Array, "*batch"]:
-    """By name: (1 - (r / cutoff)^2)^3, two continuous derivatives, or "cosine", (1 + cos(pi r / cutoff)) / 2, one."""
+    """By name: "quadratic", (1 - (r / cutoff)^2)^3, and "polynomial" (near 1 for longer), two continuous derivatives;
+    "cosine", (1 + cos(pi r / cutoff)) / 2, one.
+    """
     return ENVELOPES[name](r, cutoff)
