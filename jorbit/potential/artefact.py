@@ -24,9 +24,11 @@ from jorbit.core.errors import JorbitError, ModelFileError
 from jorbit.core.protocols import OrbitReference, Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.potential.dimers import guards_short_distances
+from jorbit.potential.grade_files import decode_grades, encode_grades, is_of_grade
 from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.spec import decode_component, encode_term, flatten_params, unflatten_params
+from jorbit.potential.uncertainty import Grade
 
 FORMAT = "jorbit-potential"
 FORMAT_VERSION = 2  # of files with orbits; files without are of version 1, which older releases read
@@ -51,7 +53,13 @@ DTYPES = {
 Path = str | os.PathLike[str]
 
 
-def save(path: Path, potential: Potential, params: Params, provenance: Mapping[str, Any] | None = None) -> None:
+def save(
+    path: Path,
+    potential: Potential,
+    params: Params,
+    provenance: Mapping[str, Any] | None = None,
+    grades: Mapping[str, Grade] | None = None,
+) -> None:
     """Write a model file. An old file of that name stays whole until the new one is complete.
 
     Args:
@@ -59,6 +67,7 @@ def save(path: Path, potential: Potential, params: Params, provenance: Mapping[s
         potential: sum of terms.
         params: its parameters: nested dictionaries, lists and tuples of arrays. Their bits and dtypes are kept.
         provenance: what the model was trained on and how; anything JSON can hold.
+        grades: uncertainties and extrapolation grades of this potential by name; `load_grades` reads them.
 
     Raises:
         ModelFileError: the path cannot be written, or the potential or parameters hold what a file cannot keep.
@@ -86,6 +95,9 @@ def save(path: Path, potential: Potential, params: Params, provenance: Mapping[s
     }
     if potential.orbits is not None:
         spec["orbits"] = _encode_orbits(potential.orbits)
+    if grades:
+        spec["grades"], arrays = encode_grades(grades, potential, params)
+        tensors |= arrays
     header = json.dumps({"spec": spec, "sha256": _digest(spec, tensors)}, allow_nan=False)
     _write(pathlib.Path(path), safetensors.numpy.save(tensors, metadata={HEADER_KEY: header}))
 
@@ -103,13 +115,27 @@ def load(path: Path) -> tuple[Potential, Params]:
     return _decode(path, spec, tensors)
 
 
+def load_grades(path: Path) -> dict[str, Grade]:
+    """The uncertainties and extrapolation grades in a model file, by name; {} when there are none.
+
+    Raises:
+        ModelFileError: as `load`.
+    """
+    spec, tensors, _ = _read(pathlib.Path(path))
+    potential, params = _decode(path, spec, tensors)
+    try:
+        return decode_grades(spec.get("grades", {}), tensors, potential, params)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{os.fspath(path)}: the description of its grades is malformed ({error!r}).") from error
+
+
 def info(path: Path) -> dict[str, Any]:
     """What a model file says about itself, checked as in `load`.
 
     Returns:
         A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits,
         guards_short_distances (whether a term keeps atoms apart where there were no data), cutoffs (Å), units,
-        provenance, n_parameters, tensors, sha256, n_bytes.
+        provenance, grades (name -> kind), n_parameters, tensors, sha256, n_bytes.
     """
     spec, tensors, digest = _read(pathlib.Path(path))
     potential, _ = _decode(path, spec, tensors)
@@ -128,7 +154,8 @@ def info(path: Path) -> dict[str, Any]:
         "cutoffs": list(potential.cutoffs),
         "units": spec["units"],
         "provenance": spec["provenance"],
-        "n_parameters": int(sum(t.size for t in tensors.values())),
+        "grades": {name: grade["kind"] for name, grade in spec.get("grades", {}).items()},
+        "n_parameters": int(sum(t.size for name, t in tensors.items() if not is_of_grade(name))),
         "tensors": {name: {"shape": list(t.shape), "dtype": str(t.dtype)} for name, t in sorted(tensors.items())},
         "sha256": digest,
         "n_bytes": pathlib.Path(path).stat().st_size,

@@ -24,7 +24,7 @@ SEAMS: dict[str, Registry] = {registry.kind: registry for registry in (MODELS, T
 
 def encode_term(term: Term) -> dict[str, Any]:
     """Seam, registered name and options of a term."""
-    encoded = _encode_component(term)
+    encoded = encode_component(term)
     if encoded is None:
         cls = type(term)
         raise ModelFileError(
@@ -34,7 +34,8 @@ def encode_term(term: Term) -> dict[str, Any]:
     return encoded
 
 
-def _encode_component(component: Any) -> dict[str, Any] | None:
+def encode_component(component: Any) -> dict[str, Any] | None:
+    """Seam, registered name and options; None for what is in no table."""
     for registry in SEAMS.values():
         try:
             name = registry.name_of(type(component))
@@ -85,7 +86,7 @@ def encode_value(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         return {"dict": [[encode_value(k, where), encode_value(v, where)] for k, v in value.items()]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if component := _encode_component(value):
+        if component := encode_component(value):
             return component
         return {"dataclass": type(value).__name__, "options": _encode_options(value)}
     raise ModelFileError(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jorbit.core.structure import Structure
 from jorbit.simulate.observables import energy_drift
 from jorbit.simulate.orbit_watch import OrbitEvent
+from jorbit.simulate.watchman import WatchReport
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class SimulationResult:
         n_reallocations: how often a block was thrown away because a neighbour list had become too small.
         stopped: why an observer ended the run before `n_steps`; "" when none did.
         orbit_events: what the labels of the atoms do not allow and happened all the same; () without orbits.
+        watched: what `watch` saw; None without it.
         seconds: wall clock, compilation and the parts before a resume included.
     """
 
@@ -50,6 +52,7 @@ class SimulationResult:
     n_reallocations: int
     stopped: str
     orbit_events: tuple[OrbitEvent, ...]
+    watched: WatchReport | None
     seconds: float
 
     @property

@@ -32,6 +32,7 @@ from jorbit.simulate.measurements import Measurement, chosen_measurements
 from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
 from jorbit.simulate.precision import float_precision
 from jorbit.simulate.trajectory import TrajectoryWriter
+from jorbit.simulate.watchman import Watch, Watchman, graph_of, watched
 
 
 def run(
@@ -63,6 +64,7 @@ def run(
     dtype: str = "float64",
     orbits: FoundOrbits | OrbitResult | None = None,
     observers: Sequence[Observer] = (),
+    watch: Watch | None = None,
     progress: bool = True,
 ) -> SimulationResult:
     """Molecular dynamics of one structure.
@@ -104,6 +106,7 @@ def run(
         orbits: what `jorbit.find_orbits` returned; recorded frames are watched for bonds that break or form. The
             orbits of the potential are watched anyway.
         observers: functions called with the `Frames` of each finished block; one that returns a reason ends the run.
+        watch: an uncertainty or extrapolation grade to look at while the run goes on: when to stop, what to keep.
         progress: show steps, temperature, drift and ns/day.
 
     Returns:
@@ -133,7 +136,7 @@ def run(
         raise ConfigError("resume=True needs checkpoint=, the file to go on from.")
     structure = potential.labelled([structure.check()])[0]
     n_atoms = structure.n_atoms
-    watch = _watch(potential, structure, orbits)
+    orbit_watch = _watch(potential, structure, orbits)
     if velocities is not None and np.shape(velocities) != (n_atoms, 3):
         raise StructureError(f"Wanted velocities [{n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
     masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
@@ -153,7 +156,10 @@ def run(
 
         def fresh_energy(position: Any, neighbor: Any, **kwargs: Any) -> Any:
             # Integrators move atoms before they ask for forces: look at the list again, so that none is missed.
-            return energy_fn(position, neighbor=neighbor.update(position, box=kwargs.get("box")), **kwargs)
+            energy = energy_fn(position, neighbor=neighbor.update(position, box=kwargs.get("box")), **kwargs)
+            if watch is None or not watch.bias_height:
+                return energy
+            return energy + watch.bias(graph_of(energy_fn, position, neighbor, kwargs.get("box")))
 
         chosen = make_integrator(integrator, fresh_energy, timestep, surroundings)
         if chosen.changes_cell and not np.all(structure.pbc):
@@ -170,6 +176,7 @@ def run(
             capacity_multiplier=capacity_multiplier,
             fractional_coordinates=chosen.changes_cell,
         )
+        chosen = chosen if watch is None else watched(watch, chosen, energy_fn)
 
         def compiled() -> Callable:
             return counted_jit(make_block(chosen, energy_fn, mass, measurements, with_stress), "simulate_block")
@@ -202,10 +209,11 @@ def run(
             now, arrays, memory = load_dynamics(file, now, identity)
             series = Series([arrays])
             done, seconds, keep = memory["done"], memory["seconds"], memory["trajectory"]
-            if watch is not None:
-                watch.remember([OrbitEvent(**event) for event in memory["orbit_events"]])
+            if orbit_watch is not None:
+                orbit_watch.remember([OrbitEvent(**event) for event in memory["orbit_events"]])
         if done > n_steps:
             raise ConfigError(f"The checkpoint {file} is of step {done}, beyond n_steps={n_steps}: ask for more steps.")
+        watchman = None if watch is None else Watchman(watch, structure, timestep, done)
         writer = stack.enter_context(TrajectoryWriter(trajectory, keep))
         live = stack.enter_context(LiveReport(progress, n_steps, timestep, n_atoms, done))
         interrupted = stack.enter_context(interruptions(wanted=file is not None))
@@ -213,7 +221,9 @@ def run(
         def save() -> None:
             if file is not None:
                 notes = dict(done=done, trajectory=writer.mark(), seconds=seconds + time.perf_counter() - started)
-                notes["orbit_events"] = [] if watch is None else [dataclasses.asdict(e) for e in watch.events]
+                notes["orbit_events"] = (
+                    [] if orbit_watch is None else [dataclasses.asdict(e) for e in orbit_watch.events]
+                )
                 save_dynamics(file, now, series.arrays(), notes, identity)
 
         n_reallocations, attempts, stopped, saved_at = 0, 0, "", time.perf_counter()
@@ -233,16 +243,19 @@ def run(
                     block = compiled()
                 continue
             frames = frames_of(structure, observed, plan.pop(0), done, timestep)
+            if watchman is not None:
+                state, frames, stopped = watchman.look(after.state, frames)
+                after = dataclasses.replace(after, state=state)
             n_good = frames.n_sound()
             writer.append(frames.first(n_good))
             if n_good < len(frames):
                 raise blown_up(frames, n_good)
-            if watch is not None:
-                watch.look(np.asarray(frames.times, np.float64), frames.positions)
+            if orbit_watch is not None:
+                orbit_watch.look(np.asarray(frames.times, np.float64), frames.positions)
             series.append(frames)
             now, done, attempts = after, int(frames.steps[-1]), 0
             live.show(series, done)
-            stopped = next((reason for reason in [look(frames) for look in observers] if reason), "")
+            stopped = next((reason for reason in [look(frames) for look in observers] if reason), stopped)
             if interrupted or stopped or not plan or time.perf_counter() - saved_at >= checkpoint_every:
                 save()
                 saved_at = time.perf_counter()
@@ -263,7 +276,8 @@ def run(
         n_compilations=compilations().get("simulate_block", 0) - compiled_before,
         n_reallocations=n_reallocations,
         stopped=stopped,
-        orbit_events=() if watch is None else tuple(watch.events),
+        orbit_events=() if orbit_watch is None else tuple(orbit_watch.events),
+        watched=None if watchman is None else watchman.report(),
         seconds=seconds + time.perf_counter() - started,
     )
 

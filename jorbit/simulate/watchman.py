@@ -1,0 +1,287 @@
+"""The watchman: looks at uncertainty or extrapolation during a simulation, inside the compiled steps.
+
+`Watch` says what to look at and when to act; `run(..., watch=Watch(...))` does the rest. Grades are computed every few
+steps on the device. A step that crosses `stop_above` is the last one: the state stands still from there, so that no
+step is made that nobody knows anything about.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from jorbit.core.errors import ConfigError
+from jorbit.core.graph import Graph
+from jorbit.core.pytree import pytree
+from jorbit.core.structure import Frame, Labels, Structure
+from jorbit.datasets.extxyz import format_frame, iter_extxyz
+from jorbit.potential.uncertainty import Grade, LinearUncertainty, Uncertainty
+from jorbit.simulate.frames import Frames
+from jorbit.simulate.integrators import Integrator
+from jorbit.simulate.jax_md import EnergyFunction
+from jorbit.simulate.trajectory import open_for_writing
+
+QUANTITIES = {"energy": "eV", "forces": "eV/Å", "atoms": ""}
+_EXACT = 256  # coefficients up to which a linear uncertainty is used as it is
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Watch:
+    """What a simulation watches.
+
+    Attributes:
+        grade: an uncertainty or an extrapolation grade.
+        quantity: "energy" (standard deviation of the total energy, eV), "forces" (largest of a force component, eV/Å)
+            or "atoms" (largest grade of an atom). None: the energy of uncertainties, the atoms of other grades.
+        stop_above: the run ends at the first step looked at whose value is larger.
+        record_above: structures with larger values are kept, the worst of each block of steps.
+        record_to: extxyz file for them, written as they come; the value stands under "grade".
+        every: steps between two looks.
+        rank: random directions that stand for the covariance of a linear model or last layer, to save time: values have
+            a relative error of 1 / sqrt(2 rank). None: 64 for the energy, 8 for forces, where there are more columns.
+        bias_height: eV; dynamics feel E + bias_height (exp(-variance / (2 bias_width^2)) - 1), which draws them to
+            structures that the model knows little about. 0 = none. Recorded energies are those of the potential.
+        bias_width: standard deviation of the energy at which the bias saturates, eV.
+
+    References:
+        Kulichenko et al., Nat. Comput. Sci. 3, 230 (2023), for a bias of this form.
+    """
+
+    grade: Grade
+    quantity: str | None = None
+    stop_above: float = np.inf
+    record_above: float = np.inf
+    record_to: str | Path | None = None
+    every: int = 10
+    rank: int | None = None
+    bias_height: float = 0.0
+    bias_width: float = 0.1
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.grade, Uncertainty)
+        if self.quantity is not None and (self.quantity not in QUANTITIES or (self.quantity != "atoms" and not known)):
+            raise ConfigError(
+                f"Wanted a quantity in {list(QUANTITIES)}; extrapolation grades have 'atoms' only. Got "
+                f"{self.quantity!r} of a {type(self.grade).__name__}."
+            )
+        if self.every < 1 or not self.bias_width > 0 or not self.bias_height >= 0:
+            raise ConfigError(
+                f"Wanted every >= 1, bias_height >= 0 and bias_width > 0, got {self.every}, {self.bias_height} and "
+                f"{self.bias_width}."
+            )
+        if self.bias_height and not known:
+            raise ConfigError(
+                f"A bias needs an uncertainty; a {type(self.grade).__name__} has no variance of energies."
+            )
+        if np.isnan(self.stop_above) or np.isnan(self.record_above):
+            raise ConfigError("stop_above and record_above must be numbers.")
+
+    @property
+    def watched(self) -> str:
+        """The quantity, chosen when none was given."""
+        return self.quantity or ("energy" if isinstance(self.grade, Uncertainty) else "atoms")
+
+    @property
+    def unit(self) -> str:
+        """Of the values."""
+        return self.grade.unit if self.watched == "atoms" else QUANTITIES[self.watched]
+
+    def value(self, graph: Graph) -> Float[Array, ""]:
+        """What is compared with the thresholds."""
+        grade: Any = self._light()
+        if self.watched == "atoms":
+            return jnp.max(grade.atoms(graph))
+        variance = grade.energy_variance(graph) if self.watched == "energy" else jnp.max(grade.forces_variance(graph))
+        return jnp.sqrt(jnp.maximum(variance, 0.0))
+
+    def bias(self, graph: Graph) -> Float[Array, ""]:
+        """Energy that is added to the dynamics, eV."""
+        grade: Any = self._light()
+        variance = grade.energy_variance(graph)
+        return self.bias_height * (jnp.exp(-variance / (2.0 * self.bias_width**2)) - 1.0)
+
+    def _light(self) -> Grade:
+        grade = self.grade
+        if not isinstance(grade, LinearUncertainty) or (self.rank is None and grade.half.shape[0] <= _EXACT):
+            return grade
+        usual = {"energy": 64, "forces": 8, "atoms": 64}[self.watched]
+        return grade.sketched(usual if self.rank is None else self.rank)
+
+
+@pytree
+class WatchState:
+    """What the watchman carries from step to step.
+
+    Attributes:
+        step: made so far. value: at the last look.
+        peak, peak_step, peak_positions, peak_cell: the largest value of a block, and where it was.
+        stopped: whether the state stands still.
+    """
+
+    step: Int[Array, ""]
+    value: Float[Array, ""]
+    peak: Float[Array, ""]
+    peak_step: Int[Array, ""]
+    peak_positions: Float[Array, "atoms 3"]
+    peak_cell: Float[Array, "3 3"]
+    stopped: Bool[Array, ""]
+
+
+@pytree
+class WatchedState:
+    """The state of an integrator with that of the watchman; looks like the former."""
+
+    inner: Any
+    watch: WatchState
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("inner", "watch"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> Integrator:
+    """An integrator that looks every few steps, and stands still after a stop.
+
+    Args:
+        watch: what to look at.
+        integrator: to be watched.
+        energy_fn: makes graphs of positions and neighbour lists.
+    """
+
+    def look(state: Any, neighbor: Any, before: WatchState) -> WatchState:
+        graph = graph_of(energy_fn, state.position, neighbor, integrator.box(state))
+        value = watch.value(graph).astype(before.value.dtype)
+        higher = ~(value <= before.peak)  # NaN counts as high
+        return WatchState(
+            step=before.step,
+            value=value,
+            peak=jnp.where(higher, value, before.peak),
+            peak_step=jnp.where(higher, before.step, before.peak_step),
+            peak_positions=jnp.where(higher, graph.positions, before.peak_positions),
+            peak_cell=jnp.where(higher, graph.cell[0], before.peak_cell),
+            stopped=before.stopped | ~(value <= watch.stop_above),
+        )
+
+    def init(key: Any, position: Array, **kwargs: Any) -> WatchedState:
+        zero, none = jnp.zeros((), position.dtype), jnp.zeros((), jnp.int32)
+        start = WatchState(
+            step=none,
+            value=zero,
+            peak=zero - 1.0,
+            peak_step=none,
+            peak_positions=position,
+            peak_cell=jnp.zeros((3, 3), position.dtype),
+            stopped=jnp.zeros((), bool),
+        )
+        inner = integrator.init(key, position, **kwargs)
+        return WatchedState(inner=inner, watch=look(inner, kwargs["neighbor"], start))
+
+    def advance(state: WatchedState, **kwargs: Any) -> WatchedState:
+        inner = integrator.apply(state.inner, **kwargs)
+        counted = dataclasses.replace(state.watch, step=state.watch.step + 1)
+        due = counted.step % watch.every == 0
+        seen = jax.lax.cond(due, lambda: look(inner, kwargs["neighbor"], counted), lambda: counted)
+        return WatchedState(inner=inner, watch=seen)
+
+    def apply(state: WatchedState, **kwargs: Any) -> WatchedState:
+        return jax.lax.cond(state.watch.stopped, lambda: state, lambda: advance(state, **kwargs))
+
+    return dataclasses.replace(integrator, init=init, apply=apply)
+
+
+def graph_of(energy_fn: EnergyFunction, position: Array, neighbor: Any, box: Any) -> Graph:
+    """What the potential sees of a state, with lists that are up to date."""
+    return energy_fn.graph(position, neighbor.update(position, box=box), box=box)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WatchReport:
+    """What the watchman saw.
+
+    Attributes:
+        times: of the worst look of each block of steps, fs. values: of the quantity there.
+        unit: of the values.
+        frames: the structures above `record_above`; the value is in `info["grade"]`, the time in `info["time_fs"]`.
+        stop_time: fs; None when the run was not stopped by the watchman.
+    """
+
+    times: Float[np.ndarray, " blocks"]
+    values: Float[np.ndarray, " blocks"]
+    unit: str
+    frames: tuple[Frame, ...]
+    stop_time: float | None
+
+
+class Watchman:
+    """The host's side: looks at the state after every block, keeps structures, and says when to stop.
+
+    Args:
+        watch: what to look at.
+        structure: elements, periodicity and charge of every frame.
+        timestep: fs.
+        done: steps that were made before this run; frames recorded later than that are forgotten.
+    """
+
+    def __init__(self, watch: Watch, structure: Structure, timestep: float, done: int = 0):
+        self.watch, self.structure, self.timestep = watch, structure, timestep
+        self.times: list[float] = []
+        self.values: list[float] = []
+        self.frames: list[Frame] = []
+        self.stop_time: float | None = None
+        if done and watch.record_to is not None and Path(watch.record_to).exists():
+            earlier = iter_extxyz(Path(watch.record_to))
+            self.frames = [f for f in earlier if float(f.info["time_fs"]) <= done * timestep]
+        if watch.record_to is not None:
+            with open_for_writing(watch.record_to) as file:
+                file.writelines(format_frame(f) for f in self.frames)
+
+    def look(self, state: WatchedState, frames: Frames) -> tuple[WatchedState, Frames, str]:
+        """The state for the next block, the frames up to a stop, and the reason for it ("" to go on)."""
+        seen: WatchState = jax.device_get(state.watch)
+        value, time = float(seen.peak), float(seen.peak_step) * self.timestep
+        if value >= 0 or np.isnan(value):  # else nobody looked in this block
+            self.times.append(time)
+            self.values.append(value)
+            if not value <= self.watch.record_above:
+                self._keep(seen, value, time)
+        if bool(seen.stopped):
+            self.stop_time = float(seen.step) * self.timestep
+            unit = f" {self.watch.unit}".rstrip()
+            reason = (
+                f"{self.watch.watched}: {float(seen.value):.4g}{unit} is above {self.watch.stop_above:g}{unit} at "
+                f"{self.stop_time:g} fs. From here on the potential is guessing: label this structure and refit, or "
+                "raise the threshold."
+            )
+            return state, frames.until(int(seen.step), self.timestep), reason
+        fresh = dataclasses.replace(state.watch, peak=jnp.full_like(state.watch.peak, -1.0))
+        return dataclasses.replace(state, watch=fresh), frames, ""
+
+    def _keep(self, seen: WatchState, value: float, time: float) -> None:
+        structure = dataclasses.replace(
+            self.structure,
+            positions=np.asarray(seen.peak_positions, np.float64),
+            cell=np.asarray(seen.peak_cell, np.float64),
+        )
+        if not np.isfinite(structure.positions).all():
+            return
+        frame = Frame(structure=structure, labels=Labels(), info={"grade": value, "time_fs": time})
+        self.frames.append(frame)
+        if self.watch.record_to is not None:
+            with open(self.watch.record_to, "a", encoding="utf-8") as file:
+                file.write(format_frame(frame))
+
+    def report(self) -> WatchReport:
+        """What was seen."""
+        return WatchReport(
+            times=np.array(self.times),
+            values=np.array(self.values),
+            unit=self.watch.unit,
+            frames=tuple(self.frames),
+            stop_time=self.stop_time,
+        )
