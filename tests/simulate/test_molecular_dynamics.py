@@ -83,23 +83,6 @@ def test_thermostats_reach_their_temperature(integrator):
     assert result.temperatures[60:].mean() == pytest.approx(60.0, rel=0.15)
 
 
-def test_a_block_with_an_overflowed_list_is_done_again_and_nothing_is_lost():
-    # Two clusters fly into each other: neighbours double on the way.
-    cluster = argon_crystal((1, 1, 1), rattle=0.02)[:4].positions
-    far = cluster + np.array([14.0, 0.5, 0.3])
-    start = Structure(positions=np.concatenate([cluster, far]), numbers=np.full(8, 18))
-    velocities = np.zeros((8, 3))
-    velocities[:4, 0], velocities[4:, 0] = 0.01, -0.01
-    options = dict(n_steps=400, velocities=velocities, block_size=100, skin=0.2)
-    tight = simulate_argon(start, capacity_multiplier=1.0, **options)
-    roomy = simulate_argon(start, capacity_multiplier=4.0, **options)
-    assert tight.n_reallocations >= 1
-    assert roomy.n_reallocations == 0
-    np.testing.assert_allclose(tight.potential_energies, roomy.potential_energies, atol=1e-9)
-    np.testing.assert_allclose(tight.structure.positions, roomy.structure.positions, atol=1e-6)
-    assert np.ptp(roomy.potential_energies) > 0.01  # they did meet
-
-
 def test_a_simulation_that_blows_up_says_so_and_leaves_the_frames_before(tmp_path):
     path = tmp_path / "hot.extxyz"
     with pytest.raises(SimulationError, match=r"blown up at step \d+"):
