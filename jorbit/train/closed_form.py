@@ -14,14 +14,15 @@ from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
+from jorbit.train.accumulate import Accumulator
 from jorbit.train.factor import Factor, SingularSystemError
-
-__all__ = ["TSQR", "NormalEquations", "Posterior", "SingularSystemError", "Solution", "solve"]
+from jorbit.train.held_rows import HeldRows
+from jorbit.train.normal_equations import NormalEquations
 
 _EXACT_TRACE = 1500  # parameters up to which the effective number of parameters is computed exactly
 _PROBES = 64
 _DECADES_ABOVE = 2.0  # the search for the ridge ends this far above the largest diagonal element
+_NEAR = 0.5  # decades from the smallest ridge that could be solved within which the best one is suspect
 _COARSE_STEP = 3.2  # decades between the points of the first pass
 
 
@@ -230,7 +231,8 @@ def _search(
     )
     best = min(seen, key=lambda x: seen[x])
     note = ""
-    if best - low < 2 * tolerance:
+    unresolved = max([low, *(x for x, cost in seen.items() if not np.isfinite(cost) and x < best)])
+    if best - unresolved < _NEAR:
         hint = " Use solver='qr' to search further down." if isinstance(system, NormalEquations) else ""
         note = f"The best ridge lies at the smallest one that float64 resolves, {10.0**best:.3g}.{hint}"
     elif high - best < 2 * tolerance:

@@ -20,8 +20,9 @@ from jorbit.graphs.batching import build_graph
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.accumulate import Accumulator, HeldRows
+from jorbit.train.accumulate import Accumulator
 from jorbit.train.buckets import frame_capacities
+from jorbit.train.held_rows import HeldRows
 from jorbit.train.metrics import VOIGT
 from jorbit.train.progress import Report
 from jorbit.train.statistics import References, compositions

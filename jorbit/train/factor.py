@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from scipy.linalg import lapack
 
 from jorbit.core.errors import JorbitError
+from jorbit.train.intercepts import Intercepts
 
 
 class SingularSystemError(JorbitError):
@@ -30,6 +31,8 @@ class Factor:
         columns: the seen columns, in the order of the triangle.
         others: the columns of zeros.
         others_diagonal: diagonal of T for them: sqrt(ridge) Gamma.
+        intercepts: what was taken out of the rows before they came to X; what this object takes and gives is in terms
+            of the rows as they were.
     """
 
     triangle: Float[np.ndarray, "seen seen"]
@@ -40,6 +43,7 @@ class Factor:
     columns: Int[np.ndarray, " seen"]
     others: Int[np.ndarray, " unseen"]
     others_diagonal: Float[np.ndarray, " unseen"]
+    intercepts: Intercepts
 
     @property
     def log_determinant(self) -> float:
@@ -49,7 +53,7 @@ class Factor:
 
     def half_solve(self, rows: Float[np.ndarray, "rows parameters"]) -> Float[np.ndarray, "parameters rows"]:
         """T^-1 rows^T: its columns have the squared length x^T (X^T X + ridge Gamma^2)^-1 x."""
-        rows = np.asarray(rows, dtype=np.float64)
+        rows = self.intercepts.taken_out(np.asarray(rows, dtype=np.float64))
         solved = self._solve(rows[:, self.columns].T, transposed=not self.lower)
         return np.concatenate([solved, rows[:, self.others].T / self.others_diagonal[:, None]])
 
@@ -59,7 +63,7 @@ class Factor:
         n = len(self.columns)
         result[:, self.columns] = self._solve(normal[:n], transposed=self.lower).T
         result[:, self.others] = (normal[n:] / self.others_diagonal[:, None]).T
-        return result
+        return self.intercepts.outward(result)
 
     def _solve(self, right: np.ndarray, *, transposed: bool) -> np.ndarray:
         if not len(self.columns):

@@ -23,18 +23,21 @@ from jorbit.graphs.batching import pad_labels
 from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.accumulate import TSQR, Accumulator, HeldRows, NormalEquations
+from jorbit.train.accumulate import Accumulator
 from jorbit.train.closed_form import solve
 from jorbit.train.design import FitWeights, LinearProblem, gather, is_linear
+from jorbit.train.held_rows import HeldRows
 from jorbit.train.labelled import fitted_reference, label_frames, labelled_for
 from jorbit.train.metrics import evaluate
+from jorbit.train.normal_equations import NormalEquations
 from jorbit.train.orbit_weights import weigh_orbits
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.report import FitPosterior, FitReport
 from jorbit.train.statistics import References
 from jorbit.train.statistics import reference_energies as find_reference_energies
+from jorbit.train.tsqr import TSQR
 
-_SOLVERS = {"cholesky": NormalEquations, "qr": TSQR}
+_SOLVERS = ("cholesky", "qr")
 # Degrees of the default ACE, in the order in which they are tried.
 _DEGREES = ((6,), (8, 3), (8, 4, 2), (10, 5, 3), (10, 6, 4), (12, 7, 5), (12, 8, 6), (12, 10, 8), (14, 12, 10, 8))
 _MAX_DEFAULT_PARAMETERS = 3500
@@ -81,7 +84,7 @@ def fit(
         prior: "bayes" finds ridge and noise by maximising the evidence; "ridge" uses `ridge`; "validation" takes the
             ridge that predicts `validation` best (a seeded tenth of the frames when not given; then fitted too).
         ridge: penalty, for prior="ridge".
-        solver: "cholesky" (normal equations, fast) or "qr" (slower, for ridges below 1e-14 of the largest diagonal).
+        solver: "cholesky" (normal equations, fast) or "qr" (slower, for ridges below 1e-15 of the largest diagonal).
         weights: of energies, forces and stresses.
         reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", or a
             dictionary {symbol or atomic number: eV}. Fitted ones are refined together with everything else.
@@ -121,7 +124,7 @@ def fit(
     if prior not in ("bayes", "ridge", "validation"):
         raise ConfigError(f"prior must be 'bayes', 'ridge' or 'validation', got {prior!r}.")
     if solver not in _SOLVERS:
-        raise ConfigError(f"solver must be 'cholesky' or 'qr', got {solver!r}.")
+        raise ConfigError(f"solver must be one of {_SOLVERS}, got {solver!r}.")
     if validation is not None and prior != "validation":
         raise ConfigError(f"validation frames are used by prior='validation' only, and prior is {prior!r}.")
     if orbits is not None:
@@ -146,11 +149,11 @@ def fit(
 
     with reporting(progress) as report, interrupts(keep_partial) as stopped:
         started = time.perf_counter()
-        system = _SOLVERS[solver](problem.n_parameters)
+        system = _system(problem, solver)
         counts, taken = gather(problem, training, system, weights, report, stopped=stopped)
         check = None
         if prior == "validation":
-            check = _holder(problem.n_parameters, validation or held_out, solver)
+            check = _holder(system, validation or held_out)
             more, _ = gather(problem, validation or held_out, check, weights, report, "validation")
         seconds = {"design": time.perf_counter() - started}
 
@@ -289,10 +292,17 @@ def _graphs(potential: Potential, frames: list[Frame]) -> Iterator[tuple[Graph, 
         yield graph, pad_labels([frame.labels], [frame.structure], graph)
 
 
-def _holder(n_parameters: int, frames: Sequence[Frame], solver: str) -> Accumulator | HeldRows:
+def _system(problem: LinearProblem, solver: str) -> Accumulator:
+    n = problem.n_parameters
+    if solver == "qr":
+        return TSQR(n)
+    return NormalEquations(n, unpenalised=np.arange(n - problem.n_free_references, n))
+
+
+def _holder(system: Accumulator, frames: Sequence[Frame]) -> Accumulator | HeldRows:
     """What keeps the rows of validation frames in the least memory."""
     n_rows = sum(3 * f.structure.n_atoms + 7 for f in frames)
-    return HeldRows(n_parameters) if n_rows < n_parameters else _SOLVERS[solver](n_parameters)
+    return HeldRows(system.n_parameters) if n_rows < system.n_parameters else system.sibling()
 
 
 def _hold_out(frames: list[Frame], seed: int) -> tuple[list[Frame], list[Frame]]:

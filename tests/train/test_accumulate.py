@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.linalg import hilbert
 
-from jorbit.core.errors import DataError
-from jorbit.train.accumulate import TSQR, HeldRows, NormalEquations
+from jorbit.core.errors import ConfigError, DataError
 from jorbit.train.factor import SingularSystemError
+from jorbit.train.held_rows import HeldRows
+from jorbit.train.normal_equations import NormalEquations
+from jorbit.train.tsqr import TSQR
 
 BOTH = pytest.mark.parametrize("kind", [NormalEquations, TSQR])
 
@@ -186,6 +188,73 @@ def test_normal_equations_take_memory_for_seen_columns_only():
     system = NormalEquations(12)
     system.add(rows, targets, weights)
     assert system.factor(0.1, np.ones(12)).triangle.shape == (10, 10)
+
+
+def nearly_equal_energies(size):
+    """Two kinds of molecule: rows of forces, and rows of energies with a common part of the given size.
+
+    Returns the rows without and with that common part, targets and weights.
+    """
+    rng = np.random.default_rng(5)
+    bare = rng.normal(size=(400, 14))
+    bare[:, 11] = bare[:, 10] + 1e-4 * rng.normal(size=400)  # a direction that only small ridges resolve
+    bare[:, 12:] = 0.0
+    energies = np.arange(0, 400, 4)
+    bare[energies, 12] = rng.integers(0, 2, len(energies))
+    bare[energies, 13] = 1.0 - bare[energies, 12]
+    rows = bare.copy()
+    rows[energies, :12] += rows[energies, 12:] @ (size * rng.normal(size=(2, 12)))
+    targets = bare[:, :12] @ rng.normal(size=12) + 1e-3 * rng.normal(size=400)
+    return bare, rows, targets, rng.uniform(0.5, 2.0, 400)
+
+
+PENALTY = np.r_[np.linspace(1.0, 2.0, 12), 0.0, 0.0]
+
+
+def test_intercepts_keep_the_digits_that_a_large_common_part_would_cost():
+    bare, rows, targets, weights = nearly_equal_energies(1e4)
+    expected = dense_ridge(bare, targets, weights, 1e-6, PENALTY)[:12]
+    errors = []
+    for free in (None, np.array([12, 13])):
+        system = NormalEquations(14, block_rows=64, unpenalised=free)
+        system.add(rows, targets, weights)
+        errors.append(np.abs(bare[:, :12] @ (system.factor(1e-6, PENALTY).coefficients[:12] - expected)).max())
+    assert errors[1] < 1e-8 and errors[0] > 1e-5
+
+
+def test_intercepts_do_not_show_outside():
+    """Coefficients, variances, samples, misfits and merged parts are those of the rows as they came."""
+    _, rows, targets, weights = nearly_equal_energies(10.0)
+    weighted = rows * weights[:, None]
+    system = NormalEquations(14, block_rows=50, unpenalised=np.array([12, 13]))
+    system.add(rows[:250], targets[:250], weights[:250])
+    other = system.sibling()
+    other.add(rows[250:], targets[250:], weights[250:])
+    system.merge(other)
+    factor = system.factor(0.2, PENALTY)
+    full = weighted.T @ weighted + 0.2 * np.diag(PENALTY**2)
+    expected = dense_ridge(rows, targets, weights, 0.2, PENALTY)
+    np.testing.assert_allclose(factor.coefficients, expected, rtol=1e-9, atol=1e-10)
+    assert factor.log_determinant == pytest.approx(np.linalg.slogdet(full)[1], rel=1e-12)
+    for c in (expected, np.ones(14)):
+        residual = (rows @ c - targets) * weights
+        assert system.misfit(c) == pytest.approx(residual @ residual, rel=1e-8)
+    covariance = rows[:9] @ np.linalg.inv(full) @ rows[:9].T
+    half = factor.half_solve(rows[:9])
+    np.testing.assert_allclose(half.T @ half, covariance, rtol=1e-9, atol=1e-12)
+    steps = factor.correlate(np.eye(14)) @ rows[:9].T
+    np.testing.assert_allclose(steps.T @ steps, covariance, rtol=1e-9, atol=1e-12)
+
+
+def test_intercepts_with_a_prior_or_of_another_system_are_refused():
+    _, rows, targets, weights = nearly_equal_energies(10.0)
+    systems = [NormalEquations(14, unpenalised=np.array([12, 13])) for _ in range(2)]
+    for system in systems:
+        system.add(rows, targets, weights)
+    with pytest.raises(ConfigError, match="no prior"):
+        systems[0].factor(0.1, np.ones(14))
+    with pytest.raises(DataError, match="sibling"):
+        systems[0].merge(systems[1])
 
 
 def test_an_unseen_column_without_a_prior_is_refused_by_name():

@@ -7,7 +7,10 @@ import scipy.stats
 from sklearn.linear_model import BayesianRidge
 
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.train.closed_form import TSQR, NormalEquations, SingularSystemError, solve
+from jorbit.train.closed_form import solve
+from jorbit.train.factor import SingularSystemError
+from jorbit.train.normal_equations import NormalEquations
+from jorbit.train.tsqr import TSQR
 
 BOTH = pytest.mark.parametrize("kind", [NormalEquations, TSQR])
 

@@ -13,9 +13,9 @@ import jorbit
 from jorbit import Frame, Labels, Potential, SpeciesTable, Structure
 from jorbit.core.errors import ConfigError, DataError, UnknownSpeciesError
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.train.accumulate import NormalEquations
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import default_potential, fit
+from jorbit.train.normal_equations import NormalEquations
 
 ENERGIES = np.array([-3.0, -20.0])
 NOISE = 0.05
@@ -153,7 +153,7 @@ def test_mistakes_in_the_call_are_explained(exact):
         fit([Frame(structure=exact[0].structure)], TOY)
     with pytest.raises(DataError, match="isolated atoms"):
         fit([atom(1, -3.0), atom(8, -20.0)], TOY)
-    with pytest.raises(ConfigError, match="'cholesky' or 'qr'"):
+    with pytest.raises(ConfigError, match="'cholesky', 'qr'"):
         fit(exact, TOY, solver="lu")
     with pytest.raises(ConfigError, match="prior must be"):
         fit(exact, TOY, prior="bays")
