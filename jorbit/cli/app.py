@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 import jorbit
-from jorbit.cli import conversion, evaluation, inspection, labelling, orbits, quickstart, ranking, simulation, training
+from jorbit.cli import (
+    conversion,
+    evaluation,
+    inspection,
+    labelling,
+    orbits,
+    quickstart,
+    ranking,
+    safety,
+    simulation,
+    training,
+)
 from jorbit.cli.console import ReadableErrors
 
 app = typer.Typer(
@@ -53,6 +64,7 @@ _add(evaluation.evaluate)
 _add(evaluation.predict)
 _add(simulation.md)
 _add(simulation.relax)
+_add(safety.uncertainty)
 _add(labelling.label)
 _add(conversion.convert)
 _add(orbits.orbits)

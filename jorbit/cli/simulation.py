@@ -11,6 +11,7 @@ import jorbit
 from jorbit.cli.console import check_writable, err, leaving, out, progress_bar, start_jax
 from jorbit.cli.evaluation import with_prediction
 from jorbit.cli.inspection import versions
+from jorbit.cli.safety import watch_of
 from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.units import GPA
 
@@ -44,6 +45,17 @@ def md(
     report: Annotated[
         Path | None, typer.Option(help="Also write a page with the energies against time (.html).")
     ] = None,
+    stop_above: Annotated[
+        float | None, typer.Option(help="Stop where the uncertainty or grade in MODEL is larger (eV; grades: no unit).")
+    ] = None,
+    record_above: Annotated[float | None, typer.Option(help="Keep structures where it is larger.")] = None,
+    record_to: Annotated[Path, typer.Option(help="Where to keep them (.extxyz).")] = Path("uncertain.extxyz"),
+    watch: Annotated[
+        str | None, typer.Option(help="Which of those in MODEL: deviation, selection or distance; default: the first.")
+    ] = None,
+    quantity: Annotated[
+        str | None, typer.Option(help="energy (deviation of the total, eV), forces (largest, eV/Å) or atoms.")
+    ] = None,
 ) -> None:
     """Run molecular dynamics in jax-md and write a trajectory that ASE reads.
 
@@ -56,8 +68,11 @@ def md(
     check_writable(output)
     if report is not None:
         check_writable(report)
+    if record_above is not None:
+        check_writable(record_to)
     start_jax()
     potential, params = jorbit.load(model)
+    watched = watch_of(model, stop_above, record_above, record_to, watch, quantity)
     frame = read_start(start, index)
     with leaving(output):
         result = jorbit.simulate.run(
@@ -70,6 +85,7 @@ def md(
             temperature=temperature,
             record_every=min(every, n_steps),
             trajectory=output,
+            watch=watched,
             seed=seed,
             progress=out().is_terminal,
         )
@@ -86,6 +102,13 @@ def md(
     if ensemble == "nve":
         console.print(f"energy drift  {drift_text(result.drift, result.drift_error)}")
     console.print(f"trajectory    {escape(str(output))} ({len(result.times)} frames)")
+    if result.watched is not None:
+        worst = result.watched.values.max() if len(result.watched.values) else 0.0
+        console.print(f"{watched.watched + ' watched':<14} {worst:.3g} {result.watched.unit} at most".rstrip())
+        if record_above is not None:
+            console.print(f"kept          {escape(str(record_to))} ({len(result.watched.frames)} structures)")
+    if result.stopped:
+        err().print(f"[yellow]Stopped:[/] {escape(result.stopped)}")
     if result.orbit_events:
         err().print(f"[yellow]Warning:[/] {escape(summarize(result.orbit_events))}")
     if report is not None:

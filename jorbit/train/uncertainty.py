@@ -1,6 +1,6 @@
 """The uncertainty of a fitted potential, from the report of its fit or from its training frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -26,6 +26,7 @@ from jorbit.potential.feature_rows import (
 from jorbit.potential.potential import Potential
 from jorbit.potential.uncertainty import LinearUncertainty, ProcessUncertainty
 from jorbit.train.buckets import frame_capacities
+from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.gap import GAPReport
 from jorbit.train.metrics import evaluate
 from jorbit.train.progress import Progress, reporting
@@ -178,3 +179,53 @@ _force_rows = counted_jit(
     "force rows of a last layer",
     static_argnums=(0, 1),
 )
+
+
+def uncertainty_of(
+    potential: Potential,
+    params: Params,
+    frames: Sequence[Frame],
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress = None,
+) -> LinearUncertainty:
+    """The uncertainty of a model that was fitted earlier: the posterior of a linear one, the last layer of a network.
+
+    A linear fit is done again with the ridge and the weights of its provenance, which gives the posterior.
+
+    Args:
+        potential: sum of terms.
+        params: its parameters.
+        frames: the frames that it was fitted to.
+        provenance: what the model file says about the fit.
+        progress: None, True for a bar, or a function (stage, done, total).
+
+    Raises:
+        DataError: a linear model that does not come from these frames.
+        ConfigError: a potential that is neither.
+    """
+    from jorbit.train.fit import fit
+
+    learned = [n for n, t in zip(potential.names, potential.terms, strict=True) if is_linear(t)]
+    if set(learned) <= {n for n in potential.names if n.startswith("reference_energy")}:
+        return last_layer_uncertainty(potential, params, frames, progress=progress)
+    notes = dict((provenance or {}).get("fit") or provenance or {})
+    options: dict[str, Any] = {"prior": "bayes"}
+    if "ridge" in notes:
+        options = {"prior": "ridge", "ridge": notes["ridge"], "solver": notes.get("solver", "cholesky")}
+        options["weights"] = FitWeights(**notes.get("weights", {}))
+    fixed = {n: params[n] for n, t in zip(potential.names, potential.terms, strict=True) if not is_linear(t)}
+    config = (provenance or {}).get("config") or {}
+    references = (config.get("fit") or {}).get("reference_energies")
+    again = fit(frames, potential, **options, fixed_params=fixed, reference_energies=references, progress=progress)
+    for name in learned:
+        for mine, theirs in zip(jax.tree.leaves(again.params[name]), jax.tree.leaves(params[name]), strict=True):
+            off = float(np.abs(np.asarray(mine) - np.asarray(theirs)).max(initial=0.0))
+            if off > 1e-3 * max(float(np.abs(np.asarray(theirs)).max(initial=0.0)), 1e-9):
+                raise DataError(
+                    f"A fit of {name} to these {len(frames)} frames has other coefficients (by up to {off:.3g}): give "
+                    "the very frames that the model was fitted to, or fit again with jorbit.fit and use its report."
+                )
+    made = fit_uncertainty(again.report)
+    if not isinstance(made, LinearUncertainty):
+        raise ConfigError("A linear fit must have a linear uncertainty.")
+    return made
