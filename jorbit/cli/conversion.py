@@ -21,7 +21,7 @@ def convert(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV, elements=H,C (schnetpack)."),
+        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV, elements=H,O (schnet)."),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Open the file although it is a pickle, which can run code.")

@@ -70,7 +70,7 @@ def dry_run(
         stores = [problem.train, *([problem.valid] if problem.valid else [])]
         return DryRun(
             parameters={path_name(path): tuple(np.shape(leaf)) for path, leaf in leaves},
-            n_parameters=sum(int(np.size(leaf)) for _, leaf in leaves),
+            n_parameters=sum(int(np.size(leaf)) for _, leaf in leaves) // problem.n_members,
             n_fixed=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(problem.fixed)),
             buckets=buckets,
             data_bytes=sum(b.n_bytes for store in stores for b in store.buckets),

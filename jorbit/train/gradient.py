@@ -31,7 +31,7 @@ from jorbit.train.parallel import Devices
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.statistics import compositions
 from jorbit.train.statistics import reference_energies as find_reference_energies
-from jorbit.train.step import join_params, split_params, start_state
+from jorbit.train.step import join_params, split_params, start_ensemble, start_state
 
 _CALIBRATION_BATCHES = 200
 
@@ -45,6 +45,18 @@ class GradientResult(NamedTuple):
     """
 
     params: Params
+    report: GradientReport
+
+
+class EnsembleResult(NamedTuple):
+    """What `train_ensemble` returns.
+
+    Attributes:
+        members: parameters of the whole potential, of each member.
+        report: what happened; losses and errors are means over the members.
+    """
+
+    members: tuple[Params, ...]
     report: GradientReport
 
 
@@ -95,6 +107,49 @@ def train_by_gradient(
         >>> sorted(params), len(report.history)
         (['readout', 'reference_energy'], 2)
     """
+    if config.members > 1:
+        raise ConfigError(f"members={config.members}: `train_ensemble` returns several models, this function one.")
+    members, report = _train(potential, frames, validation, config, initial, folder, resume, progress)
+    return GradientResult(members[0], report)
+
+
+def train_ensemble(
+    potential: Potential,
+    frames: Iterable[Frame],
+    validation: Iterable[Frame] | None = None,
+    config: GradientConfig = GradientConfig(members=4),  # noqa: B008 (frozen)
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = None,
+) -> EnsembleResult:
+    """Train `config.members` models of one potential together: one compiled step, mapped over their parameters.
+
+    All see the same batches in the same order and differ in their initial parameters; the first is the model that
+    `train_by_gradient` would have trained. The epoch that is kept is the best of their mean loss.
+
+    Args:
+        potential, frames, validation, config, folder, resume, progress: as in `train_by_gradient`.
+
+    Returns:
+        (members, report).
+
+    Raises:
+        TrainingError, DataError, ConfigError: as `train_by_gradient`.
+    """
+    return EnsembleResult(*_train(potential, frames, validation, config, None, folder, resume, progress))
+
+
+def _train(
+    potential: Potential,
+    frames: Iterable[Frame],
+    validation: Iterable[Frame] | None,
+    config: GradientConfig,
+    initial: Params | None,
+    folder: str | Path | None,
+    resume: bool,
+    progress: Progress,
+) -> tuple[tuple[Params, ...], GradientReport]:
     frames, held_out = _checked(frames), [] if validation is None else list(validation)
     place = None if folder is None else Path(folder)
     if resume and place is None:
@@ -114,17 +169,23 @@ def train_by_gradient(
             loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem))
         with interrupts(True) as stopped:
             loop.run(stopped)
-        params = jax.tree.map(np.asarray, join_params(loop.result(), problem.fixed))
+        found = loop.result()
+        members = [found]
+        if problem.n_members > 1:
+            members = [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(problem.n_members)]
+        members = [jax.tree.map(np.asarray, join_params(member, problem.fixed)) for member in members]
     after = compilations()
     compiled = {name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)}
     energies, name = references
-    params = {n: energies if n == name else params[loop_name] for n, loop_name in _pairs(potential, problem.potential)}
-    params = secure(potential, params)
+    pairs = list(_pairs(potential, problem.potential))
+    members = [{n: energies if n == name else member[alone] for n, alone in pairs} for member in members]
+    members = [secure(potential, member) for member in members]
     named = None
     if energies is not None:
         named = dict(zip(potential.species.names, map(float, energies["energies"]), strict=True))
     suspicion = unit_suspicion(frames)
-    return GradientResult(params, _summary(loop, len(held_out), named, compiled, [suspicion] if suspicion else []))
+    summary = _summary(loop, len(held_out), named, compiled, [suspicion] if suspicion else [])
+    return tuple(members), summary
 
 
 def _pairs(potential: Potential, trained: Potential) -> Iterator[tuple[str, str]]:
@@ -187,6 +248,7 @@ def prepare(
     for name, term in zip(trained.names, trained.terms, strict=True):
         patterns += [f"{name}/{p}" for p in getattr(term, "fixed_parameters", ())]
     free, fixed = split_params(params, patterns)
+    starts = [free, *_other_starts(trained, train, config, initial, patterns)]
     optimizer = config.optimizer()
     problem = Problem(
         potential=trained,
@@ -197,8 +259,11 @@ def prepare(
         train=train,
         valid=store(validation) if validation else None,
         frames=frames,
-        start=start_state(optimizer, free, config.float_type),
+        start=start_ensemble(optimizer, starts, config.float_type)
+        if len(starts) > 1
+        else start_state(optimizer, free, config.float_type),
         devices=devices,
+        n_members=len(starts),
     )
     return problem, references
 
@@ -259,6 +324,21 @@ def _initial_params(
     )
 
 
+def _other_starts(
+    trained: Potential, train: FrameStore, config: GradientConfig, initial: Params | None, patterns: Sequence[str]
+) -> list[Any]:
+    """What the other members of an ensemble start from; constants and frozen parameters are those of the first."""
+    if config.members > 1 and initial is not None:
+        raise ConfigError(
+            "Members of an ensemble that start from the same parameters stay the same: train one model from "
+            "'initial', or leave that out."
+        )
+    graph = train.load(train.order(config.seed)[0])[0] if config.members > 1 else None
+    init, key = jax.jit(trained.init), jax.random.key(config.seed)
+    fresh = [init(jax.random.fold_in(key, k), graph) for k in range(1, config.members)]
+    return [split_params(params, patterns)[0] for params in fresh]
+
+
 def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequence[Frame], problem: Problem) -> str:
     settings = problem.config.to_json()
     for name in ("max_minutes", "checkpoint_minutes", "log_every", "devices"):  # change nothing about the parameters
@@ -281,9 +361,9 @@ def _summary(
     return GradientReport(
         n_frames=problem.train.n_frames,
         n_validation=held_out,
-        n_parameters=size(problem.start.params),
+        n_parameters=size(problem.start.params) // problem.n_members,
         n_fixed=size(problem.fixed),
-        n_steps=int(loop.state.step),
+        n_steps=int(np.max(loop.state.step)),
         best_epoch=best,
         history=memory.epochs,
         validation=memory.epochs[best - 1]["validation"] if best else None,

@@ -35,6 +35,8 @@ class GradientConfig:
         devices: over how many devices the structures of a batch are shared out; None: all there are (of all hosts). The
             result is that of one device, but for the rounding of sums in another order.
         seed: of initial parameters and of the order of batches.
+        members: how many models to train together, on the same batches from different initial parameters; their spread
+            tells how certain they are. 1: one model.
         freeze: patterns of parameters that stay as they are ("readout/params/hidden_0*").
         reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", "keep"
             (those of the initial parameters), or a dictionary {symbol or atomic number: eV}.
@@ -70,6 +72,7 @@ class GradientConfig:
     dtype: Literal["float32", "float64"] = "float32"
     devices: int | None = None
     seed: int = 0
+    members: int = 1
     freeze: tuple[str, ...] = ()
     reference_energies: str | Mapping[str | int, float] | None = None
     calibrate: bool | None = None
@@ -79,7 +82,7 @@ class GradientConfig:
     checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "plateau_patience", "log_every", "explosion")
+        positive = ("epochs", "batch_size", "plateau_patience", "log_every", "explosion", "members")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)!r}.")

@@ -42,6 +42,7 @@ class Problem:
         frames: training frames, to write out a bad batch.
         start: the state before the first step.
         devices: where it runs.
+        n_members: of an ensemble; 1 is an ordinary training.
     """
 
     potential: Potential
@@ -54,6 +55,7 @@ class Problem:
     frames: Sequence[Frame]
     start: TrainState
     devices: Devices
+    n_members: int = 1
 
 
 class Loop:
@@ -107,7 +109,7 @@ class Loop:
         self.memory = Memory.from_json(found.memory["memory"])
         self.early = self._is_patience_over(self.memory)
         self.notes += found.notes
-        step = int(self.state.step)
+        step = _whole(self.state.step)
         self.log = RunLog(self._files, step)
         self.log.write("resume", step=step, checkpoint=found.path.name, notes=list(found.notes))
 
@@ -124,7 +126,7 @@ class Loop:
     def _run_epoch(self, stopped: Callable[[], bool]) -> bool:
         """The rest of an epoch; False when it was left before its end."""
         problem, config = self.problem, self.problem.config
-        step, started = int(self.state.step), time.perf_counter()
+        step, started = _whole(self.state.step), time.perf_counter()
         order = problem.train.order(config.seed, self.epoch)
         first = step - self.epoch * len(order)
         flying: list[TrainState] = []
@@ -140,7 +142,7 @@ class Loop:
                     at_end = step == (self.epoch + 1) * len(order)
                     looks = step % config.log_every == 0 or at_end
                     if looks:
-                        if int(self.state.trouble):
+                        if _whole(self.state.trouble):
                             self._handle_trouble(order)
                             return False
                         self._log_step(step, float(rate))
@@ -183,8 +185,8 @@ class Loop:
         self.log.write(
             "step",
             step=step,
-            loss=float(self.state.loss),
-            gradient_norm=float(self.state.gradient_norm),
+            loss=_mean(self.state.loss),
+            gradient_norm=_mean(self.state.gradient_norm),
             learning_rate=rate,
         )
 
@@ -193,15 +195,18 @@ class Loop:
         return self.best if self.problem.valid is not None and self.memory.best_epoch else self._current()
 
     def _current(self) -> Any:
-        return self.problem.optimizer.final(self.state.params, self.state.optimizer, self.state.average)
+        final, state = self.problem.optimizer.final, self.state
+        if self.problem.n_members > 1:
+            return jax.vmap(final)(state.params, state.optimizer, state.average)
+        return final(state.params, state.optimizer, state.average)
 
     def _end_of_epoch(self) -> None:
         config, memory, n_batches = self.problem.config, self.memory, self.problem.train.n_batches
-        step = int(self.state.step)
+        step = _whole(self.state.step)
         entry: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": step,
-            "loss": float(self.state.epoch_loss) / n_batches,
+            "loss": _mean(self.state.epoch_loss) / n_batches,
             "learning_rate": memory.scale * self.schedule(step - 1),
         }
         judged = entry["loss"]
@@ -243,17 +248,19 @@ class Loop:
         if small and self._resident is None:
             self._resident = list(loaded)
         static = (problem.potential, problem.objective, problem.devices.n)
-        sums = [measure(*static, params, self.fixed, g, x) for g, x in self._resident or loaded]
+        sums = [measure(*static, params, self.fixed, g, x, problem.n_members) for g, x in self._resident or loaded]
         for some in sums:
             totals += np.asarray(some, dtype=np.float64)
         return summary(totals)
 
     def _handle_trouble(self, order: Sequence[Batch]) -> None:
         """The state stands still before the step that failed: say which frames, then stop or go back."""
-        config, step = self.problem.config, int(self.state.step)
+        config, step = self.problem.config, _whole(self.state.step)
         members = self.problem.train.frames_of(order[step - self.epoch * len(order)])
-        what = "is not finite" if int(self.state.trouble) == 1 else f"is more than {config.explosion:g} times its mean"
-        loss, norm, mean = (float(x) for x in (self.state.loss, self.state.gradient_norm, self.state.typical))
+        what = (
+            "is not finite" if _whole(self.state.trouble) == 1 else f"is more than {config.explosion:g} times its mean"
+        )
+        loss, norm, mean = (_mean(x) for x in (self.state.loss, self.state.gradient_norm, self.state.typical))
         message = (
             f"Step {step + 1}: the loss {loss:.4g} {what} (length of the gradient {norm:.3g}, mean of the loss before "
             f"{mean:.3g}). Frames of the batch: {members}."
@@ -273,9 +280,9 @@ class Loop:
             self.memory = dataclasses.replace(
                 remembered, scale=scale, rollbacks=self.memory.rollbacks + 1, notes=notes, seconds=self.memory.seconds
             )
-            self.log.write("rollback", step=int(self.state.step), scale=scale)
+            self.log.write("rollback", step=_whole(self.state.step), scale=scale)
             if self._files is not None:
-                forget_after(self._files, int(self.state.step))
+                forget_after(self._files, _whole(self.state.step))
             self._checkpoint(always=True)
             return
         raise TrainingError(
@@ -302,7 +309,7 @@ class Loop:
         now = time.perf_counter()
         if self._files is None or not (always or now - self.saved >= 60 * self.problem.config.checkpoint_minutes):
             return
-        if int(self.state.trouble):
+        if _whole(self.state.trouble):
             return  # a state that stands still is looked at by the loop
         self.saved = now
         memory = dataclasses.replace(self.memory, seconds=self.memory.seconds + now - self.started)
@@ -311,7 +318,7 @@ class Loop:
             "memory": memory.to_json(),
             "anchor": self.anchor[1].to_json(),
         }
-        step = int(self.state.step)
+        step = _whole(self.state.step)
         try:
             path = save_checkpoint(self._files, step, self._tree(), content)
         except OSError as error:
@@ -323,3 +330,13 @@ class Loop:
             self.log.write("checkpoint failed", step=step, message=note)
             return
         self.log.write("checkpoint", step=step, file=path.name)
+
+
+def _mean(values: Any) -> float:
+    """Of an ensemble; the value itself of one training."""
+    return float(np.asarray(values).mean())
+
+
+def _whole(values: Any) -> int:
+    """Steps are the same for all members of an ensemble; trouble of one is trouble of all."""
+    return int(np.asarray(values).max())

@@ -19,7 +19,7 @@ from jorbit.train.config import DataConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
-from jorbit.train.gradient import train_by_gradient
+from jorbit.train.gradient import train_by_gradient, train_ensemble
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.metrics import Metrics, evaluate
@@ -38,6 +38,8 @@ class TrainResult(NamedTuple):
         metrics: of "train", "valid" and "test", where there are frames and time was left to measure.
         path: the model file. Beside it lies <name>.metrics.json.
         interrupted: Ctrl-C ended it early; the files are usable, and say so.
+        members: of an ensemble, the parameters of each (`params` are those of the first). The others lie in
+            <name>.2.safetensors, <name>.3.safetensors, ...
     """
 
     potential: Potential
@@ -46,12 +48,14 @@ class TrainResult(NamedTuple):
     metrics: dict[str, Metrics]
     path: Path
     interrupted: bool
+    members: tuple[Params, ...] = ()
 
 
 class _Trained(NamedTuple):
     potential: Potential
     params: Params
     report: FitReport | GradientReport | SGDMLReport
+    members: tuple[Params, ...] = ()
 
 
 def train(
@@ -88,6 +92,8 @@ def train(
         split, result = fitted(report)
         provenance = _provenance(config, split, result.report)
         save(path, result.potential, result.params, provenance)
+        for k, member in enumerate(result.members[1:], start=2):
+            save(path.with_suffix(f".{k}{path.suffix}"), result.potential, member, provenance | {"member": k})
         metrics = {}
         if isinstance(result.report, FitReport | SGDMLReport) and result.report.training is not None:
             metrics = {"train": result.report.training}
@@ -103,7 +109,7 @@ def train(
     save(path, result.potential, result.params, provenance | {"metrics": summary, "interrupted": interrupted})
     metrics_path = path.with_name(f"{path.stem}.metrics.json")
     metrics_path.write_text(json.dumps(summary | {"interrupted": interrupted}, indent=2) + "\n", encoding="utf-8")
-    return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted)
+    return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted, result.members)
 
 
 def _sum_of_terms(config: TrainConfig, split: Split, resume: bool) -> Callable[[Report], tuple[Split, _Trained]]:
@@ -163,6 +169,19 @@ def _by_gradient(
     config: TrainConfig, split: Split, potential: Potential, initial: Params | None, report: Report, resume: bool
 ) -> _Trained:
     settings = GradientConfig() if config.gradient is None else config.gradient.build()
+    if settings.members > 1:
+        if initial is not None:
+            raise ConfigError("gradient.members: models that start from one file stay alike: train one, or new ones.")
+        members, summary = train_ensemble(
+            potential,
+            split.train,
+            split.valid,
+            settings,
+            folder=config.folder,
+            resume=resume,
+            progress=report,
+        )
+        return _Trained(potential, members[0], summary, members)
     params, summary = train_by_gradient(
         potential,
         split.train,

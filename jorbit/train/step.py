@@ -28,6 +28,8 @@ from jorbit.train.parallel import sharded_prediction
 class TrainState:
     """All that a step changes: equal states continue equally, bit for bit.
 
+    An ensemble is one state, too: all its arrays have the members as first axis.
+
     Attributes:
         params: the trained parameters; None where a parameter is fixed.
         optimizer: moments of the gradients.
@@ -43,12 +45,12 @@ class TrainState:
     params: Any
     optimizer: Any
     average: Any
-    step: Int[Array, ""]
-    loss: Float[Array, ""]
-    gradient_norm: Float[Array, ""]
-    epoch_loss: Float[Array, ""]
-    typical: Float[Array, ""]
-    trouble: Int[Array, ""]
+    step: Int[Array, " *members"]
+    loss: Float[Array, " *members"]
+    gradient_norm: Float[Array, " *members"]
+    epoch_loss: Float[Array, " *members"]
+    typical: Float[Array, " *members"]
+    trouble: Int[Array, " *members"]
 
 
 def path_name(path: Any) -> str:
@@ -110,6 +112,12 @@ def start_state(optimizer: Optimizer, trained: Any, dtype: Any) -> TrainState:
     )
 
 
+def start_ensemble(optimizer: Optimizer, members: Sequence[Any], dtype: Any) -> TrainState:
+    """The state before the first step of several trainings at once, of parameters of the same form."""
+    states = [start_state(optimizer, trained, dtype) for trained in members]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
 def _norm(tree: Any) -> Array:
     return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(tree)))
 
@@ -126,6 +134,14 @@ def _step(
     labels: BatchLabels,
     learning_rate: Array,
 ) -> TrainState:
+    if state.step.ndim:  # an ensemble: the same batch, parameters of their own
+
+        def member(one: TrainState) -> TrainState:
+            settings = (potential, objective, optimizer, explosion, n_devices)
+            return _step(*settings, one, fixed, graph, labels, learning_rate)
+
+        return jax.vmap(member)(state)
+
     def loss_of(trained: Any) -> Array:
         prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
         return objective(prediction, labels, graph)
@@ -170,7 +186,14 @@ def _measure(
     fixed: Any,
     graph: Graph,
     labels: BatchLabels,
+    n_members: int = 1,
 ) -> Float[Array, " sums"]:
+    if n_members > 1:  # the mean over an ensemble
+
+        def member(one: Any) -> Array:
+            return _measure(potential, objective, n_devices, one, fixed, graph, labels)
+
+        return jax.vmap(member)(trained).mean(axis=0)
     prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
     n = graph.structure_mask.sum().astype(graph.positions.dtype)
     sums = [n * objective(prediction, labels, graph), n]
@@ -181,7 +204,7 @@ def _measure(
     return jnp.stack(sums)
 
 
-measure = counted_jit(_measure, "validation step", static_argnums=(0, 1, 2))
+measure = counted_jit(_measure, "validation step", static_argnums=(0, 1, 2, 7))
 
 
 def summary(sums: Float[np.ndarray, " sums"]) -> dict[str, float]:

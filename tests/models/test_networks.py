@@ -52,7 +52,7 @@ def curve(model, distances, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hipnn", "hiphop", "schnet"])
+@pytest.mark.parametrize("name", ["hipnn", "hiphop", "schnet", "ani", "neuralil", "dimenet", "nequip"])
 def test_second_derivatives_reach_zero_at_the_cutoff(name, x64):
     values = curve(MODELS.load(name).tiny(3), [1.5, 2.0, 3.0 - 1e-4, 3.0 - 1e-9])
     assert np.abs(values[3]) < 1e-6 * np.abs(values[:2]).max()

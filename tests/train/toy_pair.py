@@ -71,6 +71,14 @@ class ToyPair:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandomStart(ToyPair):
+    """The toy, from coefficients that depend on the key."""
+
+    def init(self, key, graph, upstream):
+        return {"c": jax.random.normal(key, (self.n_parameters,), graph.positions.dtype)}
+
+
+@dataclasses.dataclass(frozen=True)
 class FixedSpring:
     """Not linear in its parameter: E = sum over pairs of exp(-stiffness r) / 2."""
 
