@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jorbit.simulate.ase_calculator import Calculator as Calculator
+    from jorbit.simulate.barostat import npt_langevin as npt_langevin
+    from jorbit.simulate.batched_relaxation import relax_many as relax_many
     from jorbit.simulate.jax_md import to_jax_md as to_jax_md
     from jorbit.simulate.molecular_dynamics import SimulationResult as SimulationResult
     from jorbit.simulate.molecular_dynamics import run as run
@@ -17,7 +19,9 @@ _PUBLIC = {
     "OrbitEvent": "jorbit.simulate.orbit_watch",
     "OrbitWatch": "jorbit.simulate.orbit_watch",
     "SimulationResult": "jorbit.simulate.molecular_dynamics",
+    "npt_langevin": "jorbit.simulate.barostat",
     "relax": "jorbit.simulate.relaxation",
+    "relax_many": "jorbit.simulate.batched_relaxation",
     "run": "jorbit.simulate.molecular_dynamics",
     "to_jax_md": "jorbit.simulate.jax_md",
 }
