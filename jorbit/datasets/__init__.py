@@ -46,6 +46,7 @@ DATASETS = Registry(
 )
 
 _EXTXYZ = (".xyz", ".extxyz")
+HDF5 = (".h5", ".hdf5")  # `jorbit.datasets.hdf5.HDF5Frames` reads these frame by frame
 _COMPRESSED = (".xz", ".gz", ".bz2")
 
 
@@ -67,7 +68,8 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
     """Frames of a file or of a named data set.
 
     Args:
-        path: an extxyz file (.xyz, .extxyz, also with .xz, .gz or .bz2), an npz file, any other file that ASE reads
+        path: an extxyz file (.xyz, .extxyz, also with .xz, .gz or .bz2), an npz file, an HDF5 file of
+            `jorbit.datasets.hdf5`, any other file that ASE reads
             (.traj, .cif, .vasp, ...), the name of a data set, or one split of it ("ethanol_gfn2:test").
         settings: passed on to `read_extxyz` (such as `energy_key`) or `read_npz` (such as `energy_unit`).
 
@@ -100,6 +102,10 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
         from jorbit.datasets.npz import read_npz
 
         return read_npz(file, **settings)
+    if suffix in HDF5:
+        from jorbit.datasets.hdf5 import HDF5Frames
+
+        return list(HDF5Frames(file, **settings))
     from jorbit.datasets.other_formats import read_with_ase
 
     return read_with_ase(file, **settings)

@@ -1,14 +1,14 @@
 """Frames of different sizes in few static shapes: one compilation per bucket, not per frame."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jorbit.core.protocols import Capacity
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import capacity_for, round_up
 
 
-def frame_capacities(structures: Sequence[Structure], cutoffs: Sequence[float]) -> list[Capacity]:
+def frame_capacities(structures: Iterable[Structure], cutoffs: Sequence[float]) -> list[Capacity]:
     """A one-structure capacity per structure; structures with the same rounded number of atoms share one.
 
     Args:

@@ -21,6 +21,15 @@ def checksum(frames: Sequence[Frame]) -> str:
     return digest.hexdigest()
 
 
+def weights_checksum(frames: Sequence[Frame]) -> str:
+    """sha256 of the weights of all labels."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        x = frame.labels
+        digest.update(np.hstack([x.energy_weight, x.forces_weight, x.stress_weight]).astype(np.float64).tobytes())
+    return digest.hexdigest()
+
+
 def digest_of(settings: Any) -> str:
     """sha256 of anything JSON can hold.
 

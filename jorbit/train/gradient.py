@@ -16,11 +16,12 @@ from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.protocols import CalibratedTerm, Params
 from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
+from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.checkpoint import has_checkpoints
-from jorbit.train.fingerprint import checksum, digest_of
+from jorbit.train.fingerprint import checksum, digest_of, weights_checksum
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.labelled import labelled_for
@@ -150,7 +151,7 @@ def _train(
     resume: bool,
     progress: Progress,
 ) -> tuple[tuple[Params, ...], GradientReport]:
-    frames, held_out = _checked(frames), [] if validation is None else list(validation)
+    frames, held_out = _checked(frames), [] if validation is None else _kept(validation)
     place = None if folder is None else Path(folder)
     if resume and place is None:
         raise ConfigError("resume=True needs the folder of the run that is to go on.")
@@ -227,7 +228,7 @@ def prepare(
     def store(some: Sequence[Frame]) -> FrameStore:
         shift = None
         if references[0] is not None:
-            counts = compositions([f.structure for f in some], potential.species)
+            counts = compositions((f.structure for f in some), potential.species)
             shift = counts @ np.asarray(references[0]["energies"], dtype=np.float64)
         return frame_store(
             some,
@@ -238,6 +239,7 @@ def prepare(
             multiple_of=devices.n,
             energy_shift=shift,
             species_weights=factors,
+            on_disk=config.on_disk,
             report=report,
         )
 
@@ -268,8 +270,13 @@ def prepare(
     return problem, references
 
 
-def _checked(frames: Iterable[Frame]) -> list[Frame]:
-    frames = list(frames)
+def _kept(frames: Iterable[Frame]) -> Sequence[Frame]:
+    """A sequence that may be asked again: frames in a file stay there."""
+    return frames if isinstance(frames, HDF5Frames) else list(frames)
+
+
+def _checked(frames: Iterable[Frame]) -> Sequence[Frame]:
+    frames = _kept(frames)
     if not frames:
         raise DataError("There are no frames to train on. Is the data file empty, or the limit 0?")
     for k, frame in enumerate(frames):
@@ -341,12 +348,9 @@ def _other_starts(
 
 def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequence[Frame], problem: Problem) -> str:
     settings = problem.config.to_json()
-    for name in ("max_minutes", "checkpoint_minutes", "log_every", "devices"):  # change nothing about the parameters
-        del settings[name]
-    weights = [
-        np.hstack([x.labels.energy_weight, x.labels.forces_weight, x.labels.stress_weight]).tolist() for x in frames
-    ]
-    return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights])
+    for name in ("max_minutes", "checkpoint_minutes", "log_every", "devices", "on_disk"):
+        del settings[name]  # changes nothing about the parameters
+    return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(frames)])
 
 
 def _summary(

@@ -37,6 +37,8 @@ class GradientConfig:
         seed: of initial parameters and of the order of batches.
         members: how many models to train together, on the same batches from different initial parameters; their spread
             tells how certain they are. 1: one model.
+        on_disk: keep the padded frames and their neighbours in a temporary HDF5 file instead of in memory. For data
+            sets larger than the memory, which come from HDF5 files themselves (`jorbit.datasets.hdf5`).
         freeze: patterns of parameters that stay as they are ("readout/params/hidden_0*").
         reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", "keep"
             (those of the initial parameters), or a dictionary {symbol or atomic number: eV}.
@@ -73,6 +75,7 @@ class GradientConfig:
     devices: int | None = None
     seed: int = 0
     members: int = 1
+    on_disk: bool = False
     freeze: tuple[str, ...] = ()
     reference_energies: str | Mapping[str | int, float] | None = None
     calibrate: bool | None = None

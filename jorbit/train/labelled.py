@@ -7,6 +7,7 @@ from typing import Any
 from jorbit.core.errors import ConfigError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
+from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.datasets.isolated import is_isolated_atom
 from jorbit.potential.labelling import label_structures
 from jorbit.potential.orbit_reference import FoundOrbits, as_reference, reference_of
@@ -33,8 +34,10 @@ def label_frames(frames: Sequence[Frame], orbits: Any) -> list[Frame]:
     return _replaced(frames, lambda bare: label_structures(bare, reference.species, reference), bare=True)
 
 
-def labelled_for(potential: Potential, frames: Sequence[Frame]) -> list[Frame]:
+def labelled_for(potential: Potential, frames: Sequence[Frame]) -> Sequence[Frame]:
     """The frames as the potential sees them: with its orbits, if it has any. Isolated atoms are left alone."""
+    if potential.orbits is None and isinstance(frames, HDF5Frames):
+        return frames  # stay in their file
     return _replaced(frames, potential.labelled, bare=False)
 
 

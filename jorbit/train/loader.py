@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.graphs.batching import build_graph, pad_labels
 from jorbit.train.buckets import frame_capacities
+from jorbit.train.rows_on_disk import open_scratch, stacked_on_disk
 
 MAX_BUCKETS = 4  # compilations of the training step
 _CHEAP = 1.1  # buckets are put together as long as the padding grows by less than this
@@ -161,6 +163,8 @@ def frame_store(
     multiple_of: int = 1,
     energy_shift: Float[np.ndarray, " frames"] | None = None,
     species_weights: Sequence[float] | None = None,
+    on_disk: bool = False,
+    scratch: Path | None = None,
     report: Callable[[str, int, int], None] = lambda *_: None,
 ) -> FrameStore:
     """Search the neighbours of all frames, and keep them padded.
@@ -174,6 +178,8 @@ def frame_store(
         multiple_of: batches are filled up to a multiple of this.
         energy_shift: subtracted from the energies in float64, eV: reference energies.
         species_weights: factor on the weight of the forces of each row of the species table.
+        on_disk: keep the padded frames in a file that batches are read from, not in memory.
+        scratch: folder of that file; None is the one for temporary files.
         report: report("neighbours", done, total).
 
     Raises:
@@ -183,18 +189,25 @@ def frame_store(
     if not frames:
         raise DataError("There are no frames to train on. Is the data file empty, or the limit 0?")
     shift = np.zeros(len(frames)) if energy_shift is None else np.asarray(energy_shift)
-    structures = [f.structure for f in frames]
-    capacities = frame_capacities(structures, cutoffs)
+    capacities = frame_capacities((f.structure for f in frames), cutoffs)
     factors = None if species_weights is None else np.asarray(species_weights, dtype=np.float64)
-    buckets, done = [], 0
-    for capacity, members in merged_buckets(capacities):
-        rows = []
+    buckets: list[Bucket] = []
+    file = open_scratch(scratch, "frames") if on_disk else None
+
+    def rows(capacity: Capacity, members: list[int], done: int) -> Iterator[dict[str, Any]]:
         for k in members:
-            rows.append(_row(frames[k], species, cutoffs, capacity, float(shift[k]), factors))
+            row = _row(frames[k], species, cutoffs, capacity, float(shift[k]), factors)
+            yield jax.tree.map(lambda leaf: _narrow(np.asarray(leaf), dtype), row)
             done += 1
             report("neighbours", done, len(frames))
-        stacked = jax.tree.map(lambda *leaves: _narrow(np.stack(leaves), dtype), *rows)
-        buckets.append(Bucket(capacity, np.array(members), stacked))
+
+    for capacity, members in merged_buckets(capacities):
+        found = rows(capacity, members, sum(len(b.members) for b in buckets))
+        if file is None:
+            arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+        else:
+            arrays = stacked_on_disk(file, str(len(buckets)), found, len(members))
+        buckets.append(Bucket(capacity, np.array(members), arrays))
     store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of)
     kinds = ("energy_weight", "forces_weight", "stress_weight")
     if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):

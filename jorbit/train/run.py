@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
-from jorbit.datasets import read
+from jorbit.datasets import HDF5, read
+from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.models import MODELS
 from jorbit.potential.artefact import load, save
 from jorbit.potential.potential import Potential, component_registry
@@ -226,8 +227,11 @@ def read_split(config: DataConfig) -> Split:
     return split._replace(**others)
 
 
-def _read_sources(sources: str | list[str], limit: int | None) -> list[Frame]:
+def _read_sources(sources: str | list[str], limit: int | None) -> Sequence[Frame]:
+    """All frames; those of a single HDF5 file stay there until they are needed."""
     sources = [sources] if isinstance(sources, str) else sources
+    if len(sources) == 1 and Path(sources[0]).suffix.lower() in HDF5:
+        return HDF5Frames(sources[0])[:limit]
     return [frame for source in sources for frame in read(source)[:limit]]
 
 

@@ -8,16 +8,17 @@ import numpy as np
 
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Frame
+from jorbit.datasets.hdf5 import HDF5Frames
 
 Size = int | float | None
 
 
 class Split(NamedTuple):
-    """Disjoint lists of frames."""
+    """Disjoint lists of frames, or views of a file of frames."""
 
-    train: list[Frame]
-    valid: list[Frame]
-    test: list[Frame]
+    train: Sequence[Frame]
+    valid: Sequence[Frame]
+    test: Sequence[Frame]
 
 
 def _count(size: Size, total: int, name: str) -> int:
@@ -58,6 +59,8 @@ def random_split(
         )
     order = np.random.default_rng(seed).permutation(total)
     cuts = np.split(order, np.cumsum([n_train, n_valid, n_test]))[:3]
+    if isinstance(frames, HDF5Frames):
+        return Split(*(frames[np.sort(part)] for part in cuts))  # read later, in the order of the file
     return Split(*([frames[k] for k in part] for part in cuts))
 
 
@@ -79,9 +82,9 @@ def stratified_split(
     key: str = "config_type",
 ) -> Split:
     """`random_split` within each config_type, by fractions, so that every kind is in every part in proportion."""
-    result = Split([], [], [])
+    result: tuple[list[Frame], ...] = ([], [], [])
     for group in by_config_type(frames, key).values():
         part = random_split(group, train=train, valid=valid, test=test, seed=seed)
         for whole, piece in zip(result, part, strict=True):
             whole.extend(piece)
-    return result
+    return Split(*result)

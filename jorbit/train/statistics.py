@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +33,10 @@ class References(NamedTuple):
     isolated: frozenset[int]
 
 
-def compositions(structures: Sequence[Structure], species: SpeciesTable) -> Float[np.ndarray, "structures species"]:
+def compositions(structures: Iterable[Structure], species: SpeciesTable) -> Float[np.ndarray, "structures species"]:
     """How many atoms of each species each structure holds."""
     rows = [np.bincount(species.index(s.numbers, s.orbits), minlength=len(species)) for s in structures]
-    return np.array(rows, dtype=np.float64).reshape(len(structures), len(species))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(species))
 
 
 def isolated_atoms(frames: Sequence[Frame]) -> dict[int, int]:
