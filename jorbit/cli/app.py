@@ -8,6 +8,7 @@ import typer
 
 import jorbit
 from jorbit.cli import (
+    active,
     conversion,
     evaluation,
     inspection,
@@ -65,6 +66,7 @@ _add(evaluation.predict)
 _add(simulation.md)
 _add(simulation.relax)
 _add(safety.uncertainty)
+_add(active.active)
 _add(labelling.label)
 _add(conversion.convert)
 _add(orbits.orbits)

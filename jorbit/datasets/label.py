@@ -171,13 +171,7 @@ def _label_one(frame: Frame, name: str, accuracy: float, calculator: Callable[..
 
 def _resume(output: Path, frames: list[Frame], name: str) -> list[Frame]:
     """The frames that are done; cuts off a last frame that is not whole."""
-    if not output.exists():
-        return []
-    end = _end_of_last_whole_frame(output)
-    if end < output.stat().st_size:
-        with open(output, "r+b") as stream:
-            stream.truncate(end)
-    if end == 0:
+    if not output.exists() or truncate_to_whole_frames(output) == 0:
         return []
     done = list(iter_extxyz(output))
     if len(done) > len(frames):
@@ -186,7 +180,7 @@ def _resume(output: Path, frames: list[Frame], name: str) -> list[Frame]:
         if old.info.get(METHOD_KEY) != name:
             got = old.info.get(METHOD_KEY, "no method")
             raise DataError(f"{output}, frame {index}: labelled with {got}, wanted {name}. Name another output.")
-        if not _same_geometry(old, new):
+        if not same_geometry(old, new):
             raise DataError(
                 f"{output}, frame {index}, is not frame {index} of the input: elements, positions or cell differ by "
                 f"more than {GEOMETRY_TOLERANCE} Å. Name another output."
@@ -194,7 +188,19 @@ def _resume(output: Path, frames: list[Frame], name: str) -> list[Frame]:
     return done
 
 
-def _same_geometry(old: Frame, new: Frame) -> bool:
+def truncate_to_whole_frames(path: Path) -> int:
+    """Cut off a last frame that was not written to its end; the size that is left, 0 without a file."""
+    if not path.exists():
+        return 0
+    end = _end_of_last_whole_frame(path)
+    if end < path.stat().st_size:
+        with open(path, "r+b") as stream:
+            stream.truncate(end)
+    return end
+
+
+def same_geometry(old: Frame, new: Frame) -> bool:
+    """Whether two frames are of the same atoms in the same places."""
     a, b = old.structure, new.structure
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc) or a.charge != b.charge:
         return False

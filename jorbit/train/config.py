@@ -113,6 +113,12 @@ class GradientSection(_GradientOptions):  # type: ignore[misc, valid-type]
 
     loss: LossConfig = pydantic.Field(default_factory=LossConfig)  # type: ignore[valid-type]
     initial: str | None = pydantic.Field(default=None, description="model file to start from (fine-tuning)")
+    adopt: dict[str, str] = pydantic.Field(
+        default_factory=dict, description="new element -> element of the model file that it starts as a twin of"
+    )
+    keep_elements: list[str] | None = pydantic.Field(
+        default=None, description="elements of the model file that stay; all if absent"
+    )
     folder: str | None = pydantic.Field(
         default=None, description="where log and checkpoints go; <output without suffix>.run if absent"
     )
@@ -120,6 +126,14 @@ class GradientSection(_GradientOptions):  # type: ignore[misc, valid-type]
     def build(self) -> GradientConfig:
         """The settings as the library wants them."""
         options = {k: getattr(self, k) for k in _GradientOptions.model_fields}
+        changed = bool(self.adopt) or self.keep_elements is not None
+        if changed and self.initial is None:
+            raise ConfigError("gradient: adopt and keep_elements change the elements of a model file: give 'initial'.")
+        if self.adopt and self.reference_energies is None:
+            raise ConfigError(
+                "gradient.adopt: say where the reference energies of the new elements come from: reference_energies is "
+                "'fit', 'isolated', a dictionary, or 'keep' for those of their twins."
+            )
         try:
             return GradientConfig(loss=LossWeights(**self.loss.model_dump()), **options)  # type: ignore[attr-defined]
         except ConfigError as error:
@@ -168,8 +182,8 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
         >>> load_config({"data": {"train": "ethanol_gfn2"}}).fit.prior
         'bayes'
     """
-    content = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
-    config = _validate(TrainConfig, content, "")
+    content = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
+    config = validate(TrainConfig, content, "")
     for k, spec in enumerate(config.potential):
         if spec.get("name") == "sgdml":
             raise ConfigError("sgdml is made by a fit of its own: write the key 'sgdml' instead of 'potential'.")
@@ -192,7 +206,7 @@ def _check(spec: Any, where: str, registries: tuple[Registry, ...]) -> pydantic.
     for key in _AUTOMATIC:
         if key in spec and key in _field_names(cls):
             raise ConfigError(f"{where}.{key} is found from the data: leave it out.")
-    checked = _validate(component_model(name, registries), {key: v for key, v in spec.items() if key != "name"}, where)
+    checked = validate(component_model(name, registries), {key: v for key, v in spec.items() if key != "name"}, where)
     for key in _descriptors_in(cls) & checked.model_fields_set:
         _check(getattr(checked, key), f"{where}.{key}", (DESCRIPTORS,))
     return checked
@@ -268,7 +282,8 @@ def _hint(word: str, known: Sequence[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
     import yaml
 
     try:
@@ -284,7 +299,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _validate(model: type[Any], content: Any, where: str) -> Any:
+def validate(model: type[Any], content: Any, where: str) -> Any:
+    """Content as a pydantic model; errors in the words of the file."""
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
