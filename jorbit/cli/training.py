@@ -47,6 +47,14 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Networks: print size, memory and time of the first steps, and stop.")
     ] = False,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Networks: be one of several processes (Slurm, MPI, ...) of one run.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the first process, where no scheduler tells.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
+    process: Annotated[int | None, typer.Option(help="Which this is, from 0.")] = None,
 ) -> None:
     """Fit a potential as a YAML file says: data, terms, fit options, output.
 
@@ -60,7 +68,11 @@ def train(
     """
     start_jax()
     from jorbit.train.config import load_config
+    from jorbit.train.parallel import join_processes, writes_files
     from jorbit.train.run import train as run_training
+
+    if distributed or coordinator is not None:
+        join_processes(coordinator, processes, process)
 
     settings = load_config(config)
     model = Path(settings.output)
@@ -78,6 +90,8 @@ def train(
             result = run_training(settings, progress=show, resume=resume)
     if dry_run:
         print_plan(plan)
+        return
+    if not writes_files():
         return
     for note in result.report.notes:
         err().print(f"[yellow]Note:[/] {escape(note)}")

@@ -129,7 +129,7 @@ class GradientSection(_GradientOptions):  # type: ignore[misc, valid-type]
         changed = bool(self.adopt) or self.keep_elements is not None
         if changed and self.initial is None:
             raise ConfigError("gradient: adopt and keep_elements change the elements of a model file: give 'initial'.")
-        if self.adopt and self.reference_energies is None:
+        if self.adopt and options["reference_energies"] is None:
             raise ConfigError(
                 "gradient.adopt: say where the reference energies of the new elements come from: reference_energies is "
                 "'fit', 'isolated', a dictionary, or 'keep' for those of their twins."

@@ -26,6 +26,7 @@ from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
+from jorbit.train.log_sinks import check_sinks
 from jorbit.train.loop import Loop, Problem
 from jorbit.train.objective import reweighted, species_factors
 from jorbit.train.parallel import Devices
@@ -153,6 +154,7 @@ def _train(
 ) -> tuple[tuple[Params, ...], GradientReport]:
     frames, held_out = _checked(frames), [] if validation is None else _kept(validation)
     place = None if folder is None else Path(folder)
+    check_sinks(config.log_to, place)
     if resume and place is None:
         raise ConfigError("resume=True needs the folder of the run that is to go on.")
     if place is not None and has_checkpoints(place) and not resume:
@@ -168,8 +170,11 @@ def _train(
         loop.seconds["prepare"] = time.perf_counter() - started
         if place is not None:
             loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem))
-        with interrupts(True) as stopped:
-            loop.run(stopped)
+        try:
+            with interrupts(True) as stopped:
+                loop.run(stopped)
+        finally:
+            loop.log.close()
         found = loop.result()
         members = [found]
         if problem.n_members > 1:
@@ -348,7 +353,7 @@ def _other_starts(
 
 def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequence[Frame], problem: Problem) -> str:
     settings = problem.config.to_json()
-    for name in ("max_minutes", "checkpoint_minutes", "log_every", "devices", "on_disk"):
+    for name in ("max_minutes", "checkpoint_minutes", "log_every", "log_to", "devices", "on_disk"):
         del settings[name]  # changes nothing about the parameters
     return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(frames)])
 

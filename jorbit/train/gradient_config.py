@@ -45,6 +45,7 @@ class GradientConfig:
         calibrate: find the constants of the terms (shift and scale of features) from the training data; None does so
             unless training starts from given parameters.
         log_every: steps between looks at the loss: a NaN or an explosion is noticed at the next one.
+        log_to: "tensorboard", "wandb": where the numbers go besides log.jsonl.
         explosion: a loss so many times its running mean is an explosion.
         on_failure: "stop" raises an error; "rollback" goes back to the end of the last good epoch with half the
             learning rate, three times at most.
@@ -80,6 +81,7 @@ class GradientConfig:
     reference_energies: str | Mapping[str | int, float] | None = None
     calibrate: bool | None = None
     log_every: int = 50
+    log_to: tuple[str, ...] = ()
     explosion: float = 1e4
     on_failure: Literal["stop", "rollback"] = "stop"
     checkpoint_minutes: float = 5.0

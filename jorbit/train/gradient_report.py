@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.log_sinks import Sink, numbers_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +53,11 @@ class RunLog:
     Args:
         folder: where log.jsonl goes, or None.
         step: of the checkpoint that the run goes on from: lines of later steps are dropped. None starts a new file.
+        sinks: get the numbers, too, see `jorbit.train.log_sinks`.
     """
 
-    def __init__(self, folder: Path | None, step: int | None = None):
+    def __init__(self, folder: Path | None, step: int | None = None, sinks: Sequence[Sink] = ()):
+        self._sinks = sinks
         self.path = None if folder is None else folder / "log.jsonl"
         if self.path is None:
             return
@@ -69,6 +73,9 @@ class RunLog:
 
     def write(self, event: str, **content: Any) -> None:
         """Append one line. A full disk costs the line, not the training."""
+        numbers = numbers_of(event, content) if self._sinks else {}
+        for sink in self._sinks if numbers else ():
+            sink.write(content["step"], numbers)
         if self.path is None:
             return
         try:
@@ -76,6 +83,11 @@ class RunLog:
                 file.write(json.dumps({"event": event} | content) + os.linesep)
         except OSError:
             return
+
+    def close(self) -> None:
+        """No more lines."""
+        for sink in self._sinks:
+            sink.close()
 
 
 def _is_json(line: str) -> bool:

@@ -19,6 +19,7 @@ from jorbit.train.checkpoint import forget_after, load_checkpoint, save_checkpoi
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import Memory, RunLog
 from jorbit.train.loader import Batch, FrameStore, Prefetch
+from jorbit.train.log_sinks import Sink, open_sinks
 from jorbit.train.objective import Objective
 from jorbit.train.optimizer import Optimizer, plateau
 from jorbit.train.parallel import Devices
@@ -88,12 +89,18 @@ class Loop:
         """Where this process writes."""
         return self.folder if self.problem.devices.writes else None
 
+    def _sinks(self) -> tuple[Sink, ...]:
+        config = self.problem.config
+        if self._files is None:
+            return ()
+        return open_sinks(config.log_to, self._files, config.to_json(), f"{self._files.name}-{self.fingerprint[:12]}")
+
     def open_folder(self, resume: bool, fingerprint: str) -> None:
         """Go on from the newest checkpoint, or start a log."""
         self.fingerprint = fingerprint
         found = load_checkpoint(self.folder, self._tree()) if resume and self.folder else None
         if found is None:
-            self.log = RunLog(self._files)
+            self.log = RunLog(self._files, sinks=self._sinks())
             if resume:
                 self.notes.append("There was no checkpoint to go on from: started from the beginning.")
             self.log.write("start", step=0, config=self.problem.config.to_json(), fingerprint=fingerprint)
@@ -110,7 +117,7 @@ class Loop:
         self.early = self._is_patience_over(self.memory)
         self.notes += found.notes
         step = _whole(self.state.step)
-        self.log = RunLog(self._files, step)
+        self.log = RunLog(self._files, step, self._sinks())
         self.log.write("resume", step=step, checkpoint=found.path.name, notes=list(found.notes))
 
     def run(self, stopped: Callable[[], bool]) -> None:

@@ -56,6 +56,34 @@ def sharded_prediction(potential: Potential, params: Params, graph: Graph, n: in
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), parts)
 
 
+def join_processes(coordinator: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
+    """Make this process one of several that train together; before anything else is done with JAX.
+
+    Args:
+        coordinator: host:port of the first process, the same for all. None lets JAX find it, and the rest, from the
+            cluster's scheduler (Slurm, Open MPI, Kubernetes, Cloud TPU).
+        n_processes, process: how many there are, and which this is, from 0.
+
+    Raises:
+        ConfigError: some are missing, or the processes do not find each other.
+    """
+    given = (coordinator, n_processes, process)
+    if any(g is not None for g in given) and any(g is None for g in given):
+        raise ConfigError(f"Wanted a coordinator, a number of processes and this one's number, got {given}.")
+    try:
+        jax.distributed.initialize(coordinator, n_processes, process)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"The processes did not find each other ({error}). Give --coordinator HOST:PORT, --processes and --process "
+            "where no scheduler that JAX knows started them."
+        ) from error
+
+
+def writes_files() -> bool:
+    """Whether this process writes files: of several that train together, the first does."""
+    return jax.process_index() == 0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Devices:
     """The devices of a training, on one host or on several.
@@ -93,7 +121,7 @@ class Devices:
     @property
     def writes(self) -> bool:
         """Whether this process writes files: one does."""
-        return jax.process_index() == 0
+        return writes_files()
 
     @property
     def together(self) -> bool:

@@ -16,6 +16,7 @@ from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.models import MODELS
 from jorbit.potential.artefact import load, save
 from jorbit.potential.potential import Potential, component_registry
+from jorbit.potential.species_change import change_species
 from jorbit.train.config import DataConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
@@ -25,6 +26,7 @@ from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.orbit_config import attach_orbits
+from jorbit.train.parallel import writes_files
 from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.report import FitReport
 from jorbit.train.sgdml_report import SGDMLReport
@@ -91,6 +93,9 @@ def train(
 
     with reporting(progress) as report:
         split, result = fitted(report)
+        interrupted = result.report.interrupted
+        if not writes_files():  # the first process does the rest
+            return TrainResult(result.potential, result.params, result.report, {}, path, interrupted, result.members)
         provenance = _provenance(config, split, result.report)
         save(path, result.potential, result.params, provenance)
         for k, member in enumerate(result.members[1:], start=2):
@@ -98,7 +103,6 @@ def train(
         metrics = {}
         if isinstance(result.report, FitReport | SGDMLReport) and result.report.training is not None:
             metrics = {"train": result.report.training}
-        interrupted = result.report.interrupted
         try:
             for name, part in (("valid", split.valid), ("test", split.test)):
                 if part and not interrupted:
@@ -152,6 +156,8 @@ def starting_point(config: TrainConfig, split: Split) -> tuple[Potential, Params
     if name is None:
         return config.build_potential(species), None
     potential, initial = load(name)
+    if config.gradient is not None and (config.gradient.adopt or config.gradient.keep_elements is not None):
+        potential, initial = change_species(potential, initial, config.gradient.adopt, config.gradient.keep_elements)
     if "potential" in config.model_fields_set and config.build_potential(potential.species) != potential:
         raise ConfigError(
             f"gradient.initial: {name} holds another potential than the key 'potential' describes. Leave that key out "
