@@ -7,18 +7,22 @@ if TYPE_CHECKING:
     from jorbit.simulate.ase_calculator import Calculator as Calculator
     from jorbit.simulate.barostat import npt_langevin as npt_langevin
     from jorbit.simulate.batched_relaxation import relax_many as relax_many
+    from jorbit.simulate.exploration import explore as explore
     from jorbit.simulate.jax_md import to_jax_md as to_jax_md
     from jorbit.simulate.molecular_dynamics import SimulationResult as SimulationResult
     from jorbit.simulate.molecular_dynamics import run as run
     from jorbit.simulate.orbit_watch import OrbitEvent as OrbitEvent
     from jorbit.simulate.orbit_watch import OrbitWatch as OrbitWatch
     from jorbit.simulate.relaxation import relax as relax
+    from jorbit.simulate.watchman import Watch as Watch
 
 _PUBLIC = {
     "Calculator": "jorbit.simulate.ase_calculator",
     "OrbitEvent": "jorbit.simulate.orbit_watch",
     "OrbitWatch": "jorbit.simulate.orbit_watch",
     "SimulationResult": "jorbit.simulate.molecular_dynamics",
+    "Watch": "jorbit.simulate.watchman",
+    "explore": "jorbit.simulate.exploration",
     "npt_langevin": "jorbit.simulate.barostat",
     "relax": "jorbit.simulate.relaxation",
     "relax_many": "jorbit.simulate.batched_relaxation",
