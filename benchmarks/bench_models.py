@@ -44,6 +44,10 @@ ROWS: dict[str, tuple[str, dict, str, str]] = {
     "hiphop hop14 bounded 64": ("hiphop", {**HIP, "invariants": "hop14"}, "", ""),
     "schnet 128": ("schnet", {"n_features": 128, "envelope": "cosine"}, "schnetpack", "SchNet"),
     "painn 128": ("painn", {}, "schnetpack", "PaiNN"),
+    "ani 1x": ("ani", {}, "torchani", "ANI-1x"),
+    "neuralil": ("neuralil", {}, "", ""),
+    "dimenet 128": ("dimenet", {}, "", ""),
+    "nequip 32x l2": ("nequip", {}, "", ""),
     "mace 32x0e": ("mace", {"channels": 32, "hidden_l": 0}, "mace-torch", "32x0e"),
     "mace 128x0e+128x1o": ("mace", {"channels": 128, "hidden_l": 1}, "mace-torch", "128x0e + 128x1o"),
 }
@@ -278,7 +282,60 @@ def work_mace(model: str, system: str, options: argparse.Namespace) -> dict:
     return found | {"model": timed(call, options.repeats, options.limit), "torch": torch.__version__}
 
 
-PEERS = {"hippynn": work_hippynn, "schnetpack": work_schnetpack, "mace-torch": work_mace}
+def work_torchani(model: str, system: str, options: argparse.Namespace) -> dict:
+    """Networks of jorbit's widths for each element; `cutoff` as in ANI-1x would not be 5 Å, so it is set."""
+    import torch
+    import torchani
+    from torchani.arch import simple_ani
+    from torchani.nn import ANINetworks, AtomicNetwork
+
+    torch.set_num_threads(options.threads)
+    atoms = systems(system)
+    symbols = tuple(sorted({s for a in atoms for s in a.get_chemical_symbols()}))
+    network = simple_ani(
+        symbols,
+        lot="none",
+        radial_cutoff=CUTOFF,
+        angular_shifts=4,
+        sections=8,
+        radial_precision=16.0,
+        angular_precision=8.0,
+        angular_zeta=32.0,
+        cutoff_fn="cosine",
+        dispersion=False,
+        repulsion=False,
+        strategy="pyaev",
+        neighborlist="cell_list" if atoms[0].pbc.any() else "all_pairs",
+        self_energies="zero",
+    )
+    n_in = network.aev_computer.out_dim
+    made = {s: AtomicNetwork((n_in, 160, 128, 96, 1), activation="gelu", bias=True) for s in symbols}
+    network.potentials["nnp"].neural_networks = ANINetworks(made)
+    z = torch.stack([torch.as_tensor(a.numbers, dtype=torch.long) for a in atoms])
+    r = torch.stack([torch.as_tensor(a.positions, dtype=torch.float32) for a in atoms])
+    more = {}
+    if atoms[0].pbc.any():
+        more = {"cell": torch.as_tensor(atoms[0].cell.array, dtype=torch.float32), "pbc": torch.ones(3).bool()}
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+
+    def call() -> None:
+        x = r.clone().requires_grad_()
+        energy = network((z, x), **more).energies
+        train = system == "octanols"
+        (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=train)
+        if train:
+            optimizer.zero_grad()
+            ((energy**2).mean() + 100 * (gradient**2).mean()).backward()
+            optimizer.step()
+
+    if system != "octanols":
+        for p in network.parameters():
+            p.requires_grad_(False)
+    found = {"parameters": sum(p.numel() for p in network.parameters()), "version": torchani.__version__}
+    return found | {"model": timed(call, options.repeats, options.limit), "torch": torch.__version__}
+
+
+PEERS = {"torchani": work_torchani, "hippynn": work_hippynn, "schnetpack": work_schnetpack, "mace-torch": work_mace}
 
 
 def worker(options: argparse.Namespace) -> None:

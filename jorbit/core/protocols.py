@@ -21,11 +21,14 @@ class Needs:
 
     Attributes:
         cutoff: radius of the neighbourhood in Å, or None when it needs no neighbours.
+        inner: shorter cutoffs, Å, of parts that look less far. A graph may hold neighbourhoods of theirs; where it does
+            not, the component takes what it needs from the longer one.
         upstream: names of AtomOutputs fields that earlier terms must fill, such as ("charges",).
         float64: positions must be float64; `predict` sees to it.
     """
 
     cutoff: float | None = None
+    inner: tuple[float, ...] = ()
     upstream: tuple[str, ...] = ()
     float64: bool = False
 

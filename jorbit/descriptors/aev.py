@@ -108,7 +108,7 @@ class AEV:
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
+        return Needs(cutoff=self.cutoff, inner=(self.angular_cutoff,) if self.angular_cutoff < self.cutoff else ())
 
     @property
     def n_features(self) -> int:

@@ -11,7 +11,7 @@ from jorbit.basis.symmetry_functions import species_pairs
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import Params
+from jorbit.core.protocols import Needs, Params
 from jorbit.descriptors.aev import AEV
 from jorbit.models.layers.activations import ACTIVATIONS, check_activation
 from jorbit.models.layers.atom_network import AtomNetwork
@@ -82,6 +82,10 @@ class ANI(AtomNetwork):
             n_angles=self.n_angles,
             envelope=self.envelope,
         )
+
+    @property
+    def needs(self) -> Needs:
+        return self.descriptor.needs
 
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:

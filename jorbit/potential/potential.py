@@ -73,7 +73,8 @@ class Potential:
     @property
     def cutoffs(self) -> tuple[float, ...]:
         """Distinct cutoffs the terms ask for, ascending, Å."""
-        return tuple(sorted({float(t.needs.cutoff) for t in self.terms if t.needs.cutoff is not None}))
+        wanted = {t.needs.cutoff for t in self.terms} | {inner for t in self.terms for inner in t.needs.inner}
+        return tuple(sorted({float(cutoff) for cutoff in wanted if cutoff is not None}))
 
     @property
     def needs_float64(self) -> bool:

@@ -19,6 +19,7 @@ from jorbit.core.graph import pair_vectors
 from jorbit.core.outputs import BatchLabels
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
+from jorbit.graphs.batching import build_graph
 from jorbit.models import MODELS
 from jorbit.models.ani import ANI
 from jorbit.models.dimenet import DimeNet
@@ -180,3 +181,11 @@ def test_options_that_make_no_network_are_refused(x64):
         started(NequIP(n_species=3, radial_widths=()), systems.water())
     with pytest.raises(ConfigError, match="cosine"):
         started(ANI(n_species=3, envelope="cosin"), systems.water())
+
+
+def test_a_shorter_list_for_the_angles_changes_no_feature(x64):
+    descriptor, crystal = ANI.tiny(3).descriptor, systems.triclinic_crystal()
+    assert Potential((ANI.tiny(3),), species=systems.SPECIES).cutoffs == (2.8, 3.0)
+    graphs = [build_graph(crystal, systems.SPECIES, cutoffs, dtype=np.float64) for cutoffs in ((3.0,), (2.8, 3.0))]
+    one, two = (np.asarray(jax.jit(lambda g: descriptor(g))(g)) for g in graphs)
+    np.testing.assert_allclose(two, one, rtol=1e-12, atol=1e-14)
