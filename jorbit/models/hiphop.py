@@ -1,30 +1,22 @@
 """HIP-HOP-NN: invariants of up to four moments of the neighbours in every neuron."""
 
-from collections.abc import Iterable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from jorbit.basis.invariant_sets import InvariantSet, invariant_set
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
-from jorbit.core.graph import Graph, pair_vectors
-from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.protocols import Needs, Params
-from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
-from jorbit.models.layers.neighbor_moments import NeighborMoments, one_hot_species
+from jorbit.models.layers.hierarchical_network import HierarchicalNetwork
 from jorbit.models.layers.normalization import NORMALIZATIONS, bounded, group_norm
-from jorbit.models.layers.refined_species import refined_first_block
-from jorbit.models.layers.residual import AtomLayers, ResidualUpdate, dense
-from jorbit.models.layers.sensitivity import Sensitivities
 
 BLOCK = 64  # atoms whose invariants fit in a core's cache
 EPSILON = 1e-5  # of the group norm, as in the authors' code
 
 
-class HipHop(nn.Module):
+class HipHop(HierarchicalNetwork):
     """HIP-NN whose messages carry a scalar, a vector, a tensor, ... M per feature, whose invariants are mixed.
 
     y_ib = sum over features a and invariants k of X_kab N_k(I_k(M_ia)) + sum_a W_ab z_ia + c_b, with N a normalisation;
@@ -54,17 +46,9 @@ class HipHop(nn.Module):
         The layer is that of the authors' code, github.com/lanl/hippynn, which this model can read.
     """
 
-    n_species: int
-    cutoff: float = 5.0
+    n_features: int = 32
     invariants: str = "hop14"
     normalization: str = "bounded"
-    n_features: int = 32
-    n_sensitivities: int = 20
-    n_interactions: int = 2
-    n_atom_layers: int = 3
-    soft_min: float = 0.75
-    soft_max: float | None = None
-    envelope: str = "quadratic"
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "HipHop":
@@ -78,51 +62,20 @@ class HipHop(nn.Module):
         )
 
     @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
     def set(self) -> InvariantSet:
         """The invariants of each feature."""
         return invariant_set(self.invariants)
 
     @property
-    def sensitivities(self) -> Sensitivities:
-        """The radial functions of every block."""
-        soft_max = 0.9 * self.cutoff if self.soft_max is None else self.soft_max
-        return Sensitivities(self.n_sensitivities, self.cutoff, self.soft_min, soft_max, self.envelope)
+    def l_max(self) -> int:
+        """Highest degree of the moments."""
+        return self.set.l_max
 
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
-
-    @nn.compact
-    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+    def message(self, block: int, moments: Float[Array, "atoms moments features"]) -> Float[Array, "atoms features"]:
+        """Invariants of the moments, normalised and mixed."""
         if self.normalization not in NORMALIZATIONS:
             raise ConfigError(f"Wanted a normalization in {NORMALIZATIONS}, got {self.normalization!r}.")
-        neighbors = graph.within(self.cutoff)
-        vectors = pair_vectors(graph, neighbors)
-        x = one_hot_species(graph.species, self.n_species, vectors.dtype)
-        levels = []
-        for k in range(self.n_interactions):
-            message = NeighborMoments(self.n_features, self.set.l_max, self.sensitivities, name=f"message_{k}")
-            y = InvariantMixing(self.invariants, self.normalization, name=f"mixing_{k}")(message(vectors, neighbors, x))
-            y = y + dense(self.n_features, x, f"self_{k}")(x)
-            x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
-                ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
-            )
-            levels.append(x)
-        energy = HierarchicalEnergy(name="readout")(levels)
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
-
-    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """The unit of energy from training data; the trained parameters stay as they are."""
-        return with_energy_scale(params, batches)
-
-    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["HipHop", Params]:
-        """The same function over more species: each behaves as the row it comes from."""
-        return self.clone(n_species=len(parents)), refined_first_block(params, parents)
+        return InvariantMixing(self.invariants, self.normalization, name=f"mixing_{block}")(moments)
 
 
 class InvariantMixing(nn.Module):

@@ -1,21 +1,12 @@
 """HIP-NN: messages of distances and features, and energies that are a sum over the blocks of the network."""
 
-from collections.abc import Iterable
+from jax import Array
+from jaxtyping import Float
 
-import flax.linen as nn
-import jax.numpy as jnp
-
-from jorbit.core.graph import Graph, pair_vectors
-from jorbit.core.outputs import AtomOutputs, BatchLabels
-from jorbit.core.protocols import Needs, Params
-from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
-from jorbit.models.layers.neighbor_moments import NeighborMoments, one_hot_species
-from jorbit.models.layers.refined_species import refined_first_block
-from jorbit.models.layers.residual import AtomLayers, ResidualUpdate, dense
-from jorbit.models.layers.sensitivity import Sensitivities
+from jorbit.models.layers.hierarchical_network import HierarchicalNetwork
 
 
-class HipNN(nn.Module):
+class HipNN(HierarchicalNetwork):
     """z^0 = one-hot species; per block y_i = sum_j V(r_ij) z_j + W z_i + b, z -> z + W' softplus(y) + b', atom layers.
 
     V_ab(r) = sum_n V_nab s_n(r) with learned radial functions, see `Sensitivities`. E_i is a sum of linear functions of
@@ -41,55 +32,10 @@ class HipNN(nn.Module):
         Lubbers, Smith and Barros, J. Chem. Phys. 148, 241715 (2018).
     """
 
-    n_species: int
-    cutoff: float = 5.0
-    n_features: int = 64
-    n_sensitivities: int = 20
-    n_interactions: int = 2
-    n_atom_layers: int = 3
-    soft_min: float = 0.75
-    soft_max: float | None = None
-    envelope: str = "quadratic"
-
     @classmethod
     def tiny(cls, n_species: int = 2) -> "HipNN":
         return cls(n_species=n_species, cutoff=3.0, n_features=4, n_sensitivities=5, n_atom_layers=1)
 
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def sensitivities(self) -> Sensitivities:
-        """The radial functions of every block."""
-        soft_max = 0.9 * self.cutoff if self.soft_max is None else self.soft_max
-        return Sensitivities(self.n_sensitivities, self.cutoff, self.soft_min, soft_max, self.envelope)
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
-
-    @nn.compact
-    def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        neighbors = graph.within(self.cutoff)
-        vectors = pair_vectors(graph, neighbors)
-        x = one_hot_species(graph.species, self.n_species, vectors.dtype)
-        levels = []
-        for k in range(self.n_interactions):
-            message = NeighborMoments(self.n_features, 0, self.sensitivities, name=f"message_{k}")
-            y = message(vectors, neighbors, x)[:, 0] + dense(self.n_features, x, f"self_{k}")(x)
-            x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
-                ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
-            )
-            levels.append(x)
-        energy = HierarchicalEnergy(name="readout")(levels)
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
-
-    def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """The unit of energy from training data; the trained parameters stay as they are."""
-        return with_energy_scale(params, batches)
-
-    def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["HipNN", Params]:
-        """The same function over more species: each behaves as the row it comes from."""
-        return self.clone(n_species=len(parents)), refined_first_block(params, parents)
+    def message(self, block: int, moments: Float[Array, "atoms moments features"]) -> Float[Array, "atoms features"]:
+        """The moments of degree 0 themselves."""
+        return moments[:, 0]

@@ -13,8 +13,8 @@ from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Descriptor, Needs, Params
 from jorbit.descriptors.ace import ACE
 from jorbit.models.layers.activations import ACTIVATIONS, check_activation
+from jorbit.models.layers.energy_scale import energy_scale
 from jorbit.models.layers.feature_statistics import FeatureStatistics
-from jorbit.models.layers.hierarchical_energy import energy_scale
 from jorbit.models.layers.species_networks import map_species
 
 

@@ -135,4 +135,5 @@ def test_any_registered_descriptor_can_be_read_out_and_saved(name, tmp_path):
     params = {"readout": {"constants": {"shift": shift}}}
     save(tmp_path / "r.safetensors", potential, params)
     assert load(tmp_path / "r.safetensors")[0] == potential
-    assert potential.cutoffs == tuple(c for c in (descriptor.needs.cutoff,) if c is not None)
+    needs = descriptor.needs
+    assert set(potential.cutoffs) == {c for c in (needs.cutoff, *needs.inner) if c is not None}

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import BatchLabels
 from jorbit.core.protocols import Params
+from jorbit.models.layers.energy_scale import energy_scale
 
 
 class HierarchicalEnergy(nn.Module):
@@ -31,24 +31,6 @@ class HierarchicalEnergy(nn.Module):
             w = self.param(f"kernel_{k}", nn.initializers.normal(z.shape[1] ** -0.5), (z.shape[1],), dtype)
             total = total + z @ w + self.param(f"bias_{k}", nn.initializers.zeros, (), dtype)
         return scale * total
-
-
-def energy_scale(batches: Iterable[tuple[Graph, BatchLabels]]) -> float:
-    """Root mean square of the forces times 1 Å, of the energies per atom where there are no forces; eV, 1 without both.
-
-    Args:
-        batches: graphs with their labels, from which reference energies are subtracted already.
-    """
-    squares, weights = np.zeros(2), np.zeros(2)  # of forces, of energies per atom
-    for graph, labels in batches:
-        real = np.asarray(graph.atom_mask)
-        n_atoms = np.bincount(np.asarray(graph.owner)[real], minlength=graph.n_structures)
-        forces = np.asarray(labels.forces, np.float64)[np.asarray(labels.forces_weight) > 0]
-        per_atom = np.asarray(labels.energy, np.float64) / np.maximum(n_atoms, 1)
-        for k, rows in enumerate((forces, per_atom[np.asarray(labels.energy_weight) > 0])):
-            squares[k], weights[k] = squares[k] + np.sum(rows**2), weights[k] + rows.size
-    rms = np.sqrt(squares / np.maximum(weights, 1))
-    return float(next((value for value in rms if value > 0), 1.0))
 
 
 def with_energy_scale(params: Params, batches: Iterable[tuple[Graph, BatchLabels]], name: str = "readout") -> Params:
