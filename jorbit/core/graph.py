@@ -1,5 +1,7 @@
 """Padded batches of structures with dense neighbours: the one input of every model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -102,7 +104,7 @@ def apply_strain(graph: Graph, strain: Float[Array, "structures 3 3"]) -> Graph:
     deformation = jnp.eye(3, dtype=strain.dtype)[None] + strain
     positions = jnp.einsum("ax,axy->ay", graph.positions, deformation[graph.owner], precision="highest")
     cell = jnp.einsum("sux,sxy->suy", graph.cell, deformation, precision="highest")
-    return graph.replace(positions=positions, cell=cell)  # type: ignore[attr-defined]
+    return dataclasses.replace(graph, positions=positions, cell=cell)
 
 
 def structure_volumes(graph: Graph) -> Float[Array, " structures"]:

@@ -201,5 +201,5 @@ def unbatch(prediction: Prediction, structures: Sequence[Structure]) -> list[Pre
             for field in dataclasses.fields(host)
             if (value := getattr(host, field.name)) is not None
         }
-        results.append(host.replace(**cut))
+        results.append(dataclasses.replace(host, **cut))
     return results

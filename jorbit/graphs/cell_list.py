@@ -208,7 +208,7 @@ def update(
 
     def again(_: None) -> DeviceNeighbors:
         found = search(plan, positions, cell)
-        return found.replace(overflow=found.overflow | neighbors.overflow)  # type: ignore[attr-defined]
+        return dataclasses.replace(found, overflow=found.overflow | neighbors.overflow)
 
     if plan.skin == 0:
         return again(None)

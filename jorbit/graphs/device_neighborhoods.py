@@ -1,5 +1,7 @@
 """Lists of the device search (or jax-md's own) -> the Neighbors of a Graph, at present positions and exactly cut."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,7 @@ def add_neighborhoods(
         shifts = (neighbors.shifts[k] + jumps[:, None, :] - jumps[index]).astype(positions.dtype)
         whole = Neighbors(cutoff=cutoff, index=index, shifts=shifts, mask=neighbors.mask[k])
         lists.append(trim(graph, whole, cutoff))
-    return graph.replace(neighborhoods=tuple(lists))  # type: ignore[attr-defined]
+    return dataclasses.replace(graph, neighborhoods=tuple(lists))
 
 
 def from_dense(

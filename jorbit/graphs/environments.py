@@ -1,5 +1,6 @@
 """Environments of one atom: random ones, and the derivatives of a descriptor with respect to the neighbours."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -128,7 +129,7 @@ def _jacobian(descriptor: Descriptor, graph: Graph) -> Array:
     """Forward mode, some directions at a time; the centre, atom 0, stays."""
 
     def features(positions: Array) -> Array:
-        return descriptor(graph.replace(positions=positions))[0]  # type: ignore[attr-defined]
+        return descriptor(dataclasses.replace(graph, positions=positions))[0]
 
     def along(flat: Array) -> Array:
         return jax.jvp(features, (graph.positions,), (flat.reshape(graph.positions.shape),))[1]

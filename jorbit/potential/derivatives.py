@@ -1,5 +1,7 @@
 """Forces, stress and Hessians by differentiation. The only home of their signs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -19,7 +21,7 @@ def energy_and_derivatives(potential: Potential, params: Params, graph: Graph) -
     """
 
     def total(positions: Array, strain: Array) -> tuple[Array, tuple[Array, Array | None]]:
-        strained = apply_strain(graph.replace(positions=positions), strain)  # type: ignore[attr-defined]
+        strained = apply_strain(dataclasses.replace(graph, positions=positions), strain)
         outputs = potential.outputs(params, strained)
         return outputs.energy.sum(), (outputs.energy, outputs.charges)
 
@@ -44,8 +46,8 @@ def hessian_vector_product(
     """(d2E/dr dr') @ vectors, without building the Hessian. eV/Å^2 times the unit of `vectors`."""
 
     def gradient(positions: Array) -> Array:
-        moved = graph.replace(positions=positions)  # type: ignore[attr-defined]
-        return jax.grad(lambda r: potential.energy(params, moved.replace(positions=r)).sum())(positions)
+        moved = dataclasses.replace(graph, positions=positions)
+        return jax.grad(lambda r: potential.energy(params, dataclasses.replace(moved, positions=r)).sum())(positions)
 
     return jax.jvp(gradient, (graph.positions,), (vectors,))[1]
 

@@ -1,5 +1,6 @@
 """Energies of two atoms alone: what a potential does where no data reach, and what keeps it safe there."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -59,7 +60,7 @@ def dimer_curves(
 
 def _energies_and_slopes(potential: Potential, params: Params, graph: Graph) -> tuple[Any, Any]:
     def energy(positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-        each = potential.energy(params, graph.replace(positions=positions))  # type: ignore[attr-defined]
+        each = potential.energy(params, dataclasses.replace(graph, positions=positions))
         return each.sum(), each
 
     gradient, each = jax.grad(energy, has_aux=True)(graph.positions)

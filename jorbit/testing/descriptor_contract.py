@@ -59,7 +59,7 @@ def descriptor_case(cls: type) -> DescriptorCase:
         capacity = Capacity(N_ATOMS, N_STRUCTURES, tuple(round_up(n + 2) for n in slots))
 
         def weighted(positions: Array, graph: Graph, weights: Array) -> Array:
-            return jnp.sum(descriptor(graph.replace(positions=positions)) * weights)  # type: ignore[attr-defined]
+            return jnp.sum(descriptor(dataclasses.replace(graph, positions=positions)) * weights)
 
         return DescriptorCase(
             name=cls.__name__,
@@ -109,7 +109,9 @@ def check_first_and_second_derivatives_are_finite(case: DescriptorCase) -> None:
     rng = np.random.default_rng(2)
     weights = jnp.asarray(rng.normal(size=(N_ATOMS, case.descriptor.n_features)))
     second = jax.jit(
-        lambda graph, v: jax.jvp(lambda r: case.pull(graph.replace(positions=r), weights), (graph.positions,), (v,))[1]
+        lambda graph, v: jax.jvp(
+            lambda r: case.pull(dataclasses.replace(graph, positions=r), weights), (graph.positions,), (v,)
+        )[1]
     )
     samples = sample_systems() | {"one atom": systems.single_atom(), "two atoms": systems.dimer(1.1)}
     for label, s in samples.items():

@@ -1,5 +1,6 @@
 """The contract of losses: zero at perfection, blind to padding and weight 0, finite gradients."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -43,7 +44,7 @@ def loss_problem(seed: int = 0, error: float = 0.1) -> tuple[Prediction, BatchLa
 
 def perfect(prediction: Prediction, labels: BatchLabels) -> Prediction:
     """The prediction with the labels' values."""
-    return prediction.replace(**{f: getattr(labels, f) for f in FIELDS})  # type: ignore[attr-defined]
+    return dataclasses.replace(prediction, **{f: getattr(labels, f) for f in FIELDS})
 
 
 def check_perfection_costs_nothing(loss: Loss) -> None:
@@ -62,7 +63,8 @@ def check_perfection_costs_nothing(loss: Loss) -> None:
 def check_padding_and_weight_zero_do_not_count(loss: Loss) -> None:
     """Whatever stands there, NaN included, changes neither value nor gradient."""
     prediction, labels, graph = loss_problem()
-    labels = labels.replace(  # type: ignore[attr-defined]
+    labels = dataclasses.replace(
+        labels,
         energy_weight=labels.energy_weight.at[0].set(0.0),
         forces_weight=labels.forces_weight.at[1].set(0.0),
         stress_weight=labels.stress_weight.at[2].set(0.0),
@@ -75,12 +77,12 @@ def check_padding_and_weight_zero_do_not_count(loss: Loss) -> None:
             "forces": jnp.where(labels.forces_weight[:, None] > 0, labels.forces, junk),
             "stress": jnp.where(labels.stress_weight[:, None, None] > 0, labels.stress, junk),
         }
-        again, gradient_again = function(prediction, labels.replace(**spoiled))  # type: ignore[attr-defined]
+        again, gradient_again = function(prediction, dataclasses.replace(labels, **spoiled))
         require(again == value, f"{loss}: {junk} under weight 0 changes the loss from {value} to {again}.")
         for mine, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_again), strict=True):
             require(np.array_equal(mine, theirs), f"{loss}: {junk} under weight 0 changes the gradient.")
     nothing = {f"{field}_weight": jnp.zeros_like(getattr(labels, f"{field}_weight")) for field in FIELDS}
-    empty, gradient = function(prediction, labels.replace(**nothing))  # type: ignore[attr-defined]
+    empty, gradient = function(prediction, dataclasses.replace(labels, **nothing))
     require(empty == 0, f"{loss}: without any label it is {empty}.")
     for leaf in jax.tree.leaves(gradient):
         require(not np.any(leaf), f"{loss}: without any label its gradient is not zero.")
@@ -103,8 +105,8 @@ def check_the_gradient_is_the_derivative(loss: Loss) -> None:
 def check_weights_are_relative(loss: Loss) -> None:
     """All weights times ten change nothing: the loss is a mean."""
     prediction, labels, graph = loss_problem()
-    heavier = labels.replace(  # type: ignore[attr-defined]
-        **{f"{field}_weight": 10.0 * getattr(labels, f"{field}_weight") for field in FIELDS}
+    heavier = dataclasses.replace(
+        labels, **{f"{field}_weight": 10.0 * getattr(labels, f"{field}_weight") for field in FIELDS}
     )
     got, wanted = loss(prediction, heavier, graph), loss(prediction, labels, graph)
     require_close(got, wanted, 1e-12, f"{loss}: with ten times the weights")

@@ -4,6 +4,7 @@ What holds for sums of atomic energies (any structure, any order, extensivity) i
 with themselves on the molecule that their tiny instance is for, turned, moved, batched and padded.
 """
 
+import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def check_molecules_of_a_batch_do_not_feel_each_other(case: TermCase) -> None:
     graph = case.graph(*_molecules())
 
     def second_energy(positions: jax.Array) -> jax.Array:
-        return case.potential.energy(case.params, graph.replace(positions=positions))[1]  # type: ignore[attr-defined]
+        return case.potential.energy(case.params, dataclasses.replace(graph, positions=positions))[1]
 
     gradient = np.asarray(jax.jit(jax.grad(second_energy))(graph.positions))
     outside = np.ones(N_ATOMS, dtype=bool)

@@ -223,7 +223,7 @@ def check_structures_of_a_batch_do_not_feel_each_other(case: TermCase) -> None:
     graph = case.graph(systems.water(), systems.triclinic_crystal())
 
     def second_energy(positions: jax.Array) -> jax.Array:
-        return case.potential.energy(case.params, graph.replace(positions=positions))[1]  # type: ignore[attr-defined]
+        return case.potential.energy(case.params, dataclasses.replace(graph, positions=positions))[1]
 
     gradient = np.asarray(jax.jit(jax.grad(second_energy))(graph.positions))
     outside = np.ones(N_ATOMS, dtype=bool)

@@ -1,5 +1,6 @@
 """The classical descriptors against brute force, and their derivatives per neighbour against automatic ones."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -37,7 +38,7 @@ def test_gradients_per_neighbor_add_up_to_the_derivatives_with_respect_to_positi
     neighbors = graph.within(3.0)
 
     def features(positions):
-        return descriptor(graph.replace(positions=positions))
+        return descriptor(dataclasses.replace(graph, positions=positions))
 
     rng = np.random.default_rng(0)
     weights = jnp.asarray(rng.normal(size=(graph.n_atoms, descriptor.n_features)))
@@ -160,7 +161,7 @@ def test_coulomb_matrix_of_a_symmetric_molecule_has_symmetric_derivatives(x64):
     descriptor = CoulombMatrix(n_atoms=5)
 
     def spectrum(positions):
-        return descriptor.spectrum(graph.replace(positions=positions))[0]
+        return descriptor.spectrum(dataclasses.replace(graph, positions=positions))[0]
 
     slopes, values = jax.jit(lambda r: (jax.jacfwd(spectrum)(r), spectrum(r)))(graph.positions)
     np.testing.assert_allclose(values[1:4], values[1], rtol=1e-12)

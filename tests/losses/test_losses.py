@@ -1,5 +1,7 @@
 """Losses against numbers worked out by hand."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -95,7 +97,7 @@ def test_the_best_variance_is_the_squared_error(x64):
     def at(variance: float) -> float:
         forces = jnp.full((4, 3), 0.5)
         prediction, labels, graph = problem(forces=forces)
-        prediction = prediction.replace(forces_variance=jnp.full(prediction.forces.shape, variance))
+        prediction = dataclasses.replace(prediction, forces_variance=jnp.full(prediction.forces.shape, variance))
         return float(loss(prediction, labels, graph))
 
     best = 0.5**2 - 0.1**2

@@ -1,5 +1,7 @@
 """HIP-NN, HIP-HOP-NN and SchNet: smoothness where it is hard, plain numpy, what an invariant set can tell apart."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,7 @@ def curve(model, distances, seed=0):
 
     def energy(r):
         positions = jnp.zeros_like(graph.positions).at[1].set(r * axis)
-        return potential.energy(params, graph.replace(positions=positions))[0]
+        return potential.energy(params, dataclasses.replace(graph, positions=positions))[0]
 
     return np.asarray(jax.jit(jax.vmap(jax.grad(jax.grad(energy))))(jnp.asarray(distances)))
 
@@ -97,7 +99,7 @@ def test_atoms_on_top_of_each_other_make_no_nan(name, x64):
     """Neighbour lists refuse such structures; a simulation that goes wrong may still come there."""
     potential, params = potential_of(MODELS.load(name).tiny(3), systems.water())
     graph = potential.graph(systems.water(), dtype=np.float64)
-    gradient = jax.jit(jax.grad(lambda r: potential.energy(params, graph.replace(positions=r))[0]))
+    gradient = jax.jit(jax.grad(lambda r: potential.energy(params, dataclasses.replace(graph, positions=r))[0]))
     assert np.isfinite(np.asarray(gradient(graph.positions.at[1].set(graph.positions[0])))).all()
 
 

@@ -53,7 +53,7 @@ class ToyPair:
 
     def design(self, graph) -> DesignRows:
         def total(positions, strain):
-            return self.features(apply_strain(graph.replace(positions=positions), strain)).sum(axis=0)
+            return self.features(apply_strain(dataclasses.replace(graph, positions=positions), strain)).sum(axis=0)
 
         strain = jnp.zeros((1, 3, 3), graph.positions.dtype)
         by_position, by_strain = jax.jacrev(total, argnums=(0, 1))(graph.positions, strain)
