@@ -284,15 +284,16 @@ def _direct_potential(graph: Graph, charges: Array, is_open: Array, alpha: float
     here = is_open[graph.owner] & graph.atom_mask
     names = jnp.arange(graph.n_atoms, dtype=jnp.int32)
 
-    def potential(positions: Array, owner: Array, name: Array) -> Array:
+    def potential(positions: Array, owner: Array, name: Array, mine: Array) -> Array:
         vectors = graph.positions[None] - positions[:, None]
-        pair = (owner[:, None] == graph.owner[None]) & (name[:, None] != names[None]) & here[None]
+        pair = (owner[:, None] == graph.owner[None]) & (name[:, None] != names[None])
+        pair = pair & here[None] & mine[:, None]  # padding lies at the origin, where a real atom may be, too
         squared = jnp.sum(vectors * vectors, axis=-1)
         inverse = jax.lax.rsqrt(jnp.where(pair, squared, 1.0))
         kernel = inverse if alpha is None else inverse * erf(alpha / inverse)
         return jnp.where(pair, kernel, 0.0) @ charges
 
-    result = map_atom_blocks(potential, (graph.positions, graph.owner, names), BLOCK, everywhere=True)
+    result = map_atom_blocks(potential, (graph.positions, graph.owner, names, here), BLOCK, everywhere=True)
     return jnp.where(here[:, None], result, 0.0)
 
 

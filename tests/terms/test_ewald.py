@@ -134,6 +134,17 @@ def test_a_molecule_is_the_sum_of_its_pairs_and_a_large_box_comes_close(computed
     assert computed["molecule in a box"][-1].energy[0] == pytest.approx(pairs + images, abs=0.1 * abs(images))
 
 
+def test_an_atom_at_the_origin_where_padding_lies_has_forces():
+    """Two unit charges: Coulomb's law, 14.3996 eV Å / d^2."""
+    charges = FixedCharges(n_species=2, charges={"Na": 1.0, "Cl": -1.0})
+    potential = Potential((charges, Ewald(cutoff=5.0, max_length=12.0)), SpeciesTable.from_numbers([11, 17]))
+    pair = Structure(positions=np.array([[0.0, 0, 0], [2.0, 0, 0]]), numbers=np.array([11, 17]))
+    with jax.enable_x64(True):
+        found = predict(potential, {"fixed_charges": {"shifts": np.zeros(2)}, "ewald": {}}, pair)
+    expected = 14.3996454785 / 4 * np.array([[1.0, 0, 0], [-1, 0, 0]])
+    np.testing.assert_allclose(found.forces, expected, rtol=1e-8, atol=1e-12)
+
+
 def test_empty_space_beside_a_slab_does_not_matter(computed: dict):
     wanted = computed["slab"][-1]
     for name in ("slab without a third vector", "slab with a skew vector"):
