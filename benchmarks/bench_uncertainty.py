@@ -271,7 +271,7 @@ def active(arguments: argparse.Namespace) -> list[dict]:
     rest = [f for f in pool if np.asarray(f.structure.positions).tobytes() not in started]
     known = {np.asarray(f.structure.positions).tobytes(): f for f in pool}
 
-    for n in [20 + k * per_round for k in range(rounds + 1)] + [500]:
+    for n in [] if arguments.skip_random else [20 + k * per_round for k in range(rounds + 1)] + [500]:
         order = np.random.default_rng(arguments.seed).permutation(len(rest))
         frames = [*split.train, *[rest[k] for k in order[: n - 20]]]
         potential, params, _ = jorbit.fit(frames, ace_potential())
@@ -292,7 +292,7 @@ def active(arguments: argparse.Namespace) -> list[dict]:
         return [f.structure for key, f in known.items() if key not in taken]
 
     explore = {"temperatures": [300.0, 600.0, 1000.0], "steps": arguments.steps, "every": 25, "stop_above": 0.3}
-    for name in ("pool", "dynamics"):
+    for name in arguments.ways:
         config = load_active_config(base | {"explore": explore, "seed": arguments.seed})
         watch = Stopwatch()
         with tempfile.TemporaryDirectory() as folder:
@@ -321,6 +321,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--per-round", type=int, default=40)
+    parser.add_argument("--skip-random", action="store_true", help="keep the rows of random frames of an earlier run")
+    parser.add_argument("--ways", nargs="*", default=["pool", "dynamics"])
     parser.add_argument("--steps", type=int, default=3000)
     arguments = parser.parse_args()
     import jax
@@ -331,7 +333,8 @@ def main() -> None:
         before, watch = environment(), Stopwatch()
         rows = parts[part](arguments)
         old = json.loads(path.read_text()) if path.exists() else {"rows": [], "environment": {}}
-        kept = [r for r in old["rows"] if r["part"] != part]
+        new = {r["name"].split(",")[0] for r in rows} if part == "active" else set()
+        kept = [r for r in old["rows"] if r["part"] != part or (new and r["name"].split(",")[0] not in new)]
         notes = old["environment"] | {part: before | watch.read() | {"load_after": environment()["load_average"]}}
         write("uncertainty", WHAT, kept + rows, environment=notes)
 

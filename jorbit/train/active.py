@@ -44,7 +44,7 @@ class ActivePlan:
         rounds: of exploring, selecting and labelling.
         per_round: structures labelled in each.
         method: of selection, see `jorbit.train.selection.select`.
-        noise: of labels, eV/Å, for "information".
+        noise: of labels, eV/Å, for "reduction" and "information".
         force_mae: stop when the error on the test frames is below this, eV/Å; 0 = never.
         closest: two atoms nearer than this part of the shortest distance of the training frames are not labelled.
         seed: of everything random.
@@ -52,7 +52,7 @@ class ActivePlan:
 
     rounds: int = 5
     per_round: int = 10
-    method: str = "information"
+    method: str = "reduction"
     noise: float = 0.05
     force_mae: float = 0.0
     closest: float = 0.7
@@ -146,7 +146,8 @@ def run_active(
 
         _stage(here / "selected.xyz", selected)
         tell(f"round {k}: {len(pool)} candidates, labelling {len(read(here / 'selected.xyz'))}")
-        label(here / "selected.xyz", here / "labelled.xyz")
+        if not _complete(here / "labelled.xyz", here / "selected.xyz"):
+            label(here / "selected.xyz", here / "labelled.xyz")
         new = [f for f in read(here / "labelled.xyz") if f.labels.energy is not None and f.labels.forces is not None]
         if new:
             scale = {name: c.scale for name, c in calibrate(model.grade, model.params, new)[1].items()}
@@ -203,6 +204,16 @@ def _stage(path: Path, make: Callable[[Path], None]) -> None:
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     make(part)
     os.replace(part, path)
+
+
+def _complete(output: Path, source: Path) -> bool:
+    """Whether every structure has been labelled, or has failed to be."""
+    if not output.exists():
+        return False
+    try:
+        return len(read(output)) == len(read(source))
+    except DataError:  # cut off while it was written
+        return False
 
 
 def _write_text(path: Path, text: str) -> None:

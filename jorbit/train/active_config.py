@@ -39,7 +39,7 @@ explore:                   # molecular dynamics with the newest model
   stop_above: 0.3          # eV, standard deviation of the energy at which a walk ends
   bias_height: 0.0         # eV; above 0 walks are drawn to what the model knows little about
 # explore: {pool: unlabelled.xyz}  # instead: choose from a file
-select: {method: information, per_round: 20}
+select: {method: reduction, per_round: 20}
 label: {method: gfn2}      # or {calculator: "ase.calculators.emt:EMT", options: {}}, or {method: file}: by hand
 rounds: 8
 force_mae: 0.0             # eV/Å on the test frames, below which to stop; 0 = after all rounds
@@ -65,7 +65,7 @@ class SelectConfig(pydantic.BaseModel):
     """Which candidates are labelled."""
 
     model_config = _STRICT
-    method: Literal["information", "uncertain", "random"] = "information"
+    method: Literal["reduction", "information", "uncertain", "random"] = "reduction"
     per_round: int = pydantic.Field(default=20, ge=1)
     noise: float = pydantic.Field(default=0.05, gt=0)
     closest: float = pydantic.Field(default=0.7, ge=0)

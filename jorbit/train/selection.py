@@ -21,8 +21,10 @@ from jorbit.potential.potential import Potential
 from jorbit.potential.uncertainty import Grade, LinearUncertainty, grade_atoms
 from jorbit.train.buckets import frame_capacities
 
-METHODS = ("information", "farthest", "uncertain", "random")
-_MOST_ROWS = 3  # force components of each structure that stand for all: random directions
+METHODS = ("reduction", "information", "farthest", "uncertain", "random")
+_MOST_ROWS = 12  # random directions that stand for all force components of a structure
+_MOST_CANDIDATES = 400  # that are compared with each other, chosen at random from more
+_MOST_TARGETS = 2000  # rows over which variances are averaged
 
 
 def select(
@@ -30,17 +32,20 @@ def select(
     potential: Potential,
     structures: Sequence[Structure],
     n: int,
-    method: str = "information",
+    method: str = "reduction",
     *,
     noise: float = 0.05,
     seed: int = 0,
 ) -> list[int]:
     """Indices of the structures to label, the most telling first.
 
-    "information": greedily, the structure whose forces (and energy) the posterior knows least about, given the ones
-    already taken: uncertain and diverse, D-optimal for linear models and last layers. "farthest": the one with the
-    highest grade, then always the one farthest from those taken, in mean features (needs a DistanceGrade).
-    "uncertain": the highest grades. "random": for comparison.
+    * "reduction": greedily, the structure whose labels lower the mean variance of all candidates most, given the ones
+      already taken: uncertain, typical and diverse.
+    * "information": the one that the posterior knows least about (D-optimal): uncertain and diverse, outliers first.
+      Both are for linear models and last layers.
+    * "farthest": the one with the highest grade, then always the one farthest from those taken, in mean features (needs
+      a DistanceGrade).
+    * "uncertain": the highest grades. "random": for comparison.
 
     Args:
         grade: an uncertainty or extrapolation grade.
@@ -63,13 +68,16 @@ def select(
     n = min(n, len(structures))
     if n == 0 or method == "random":
         return rng.permutation(len(structures))[:n].tolist()
-    if method == "information":
+    if method in ("reduction", "information"):
         if not isinstance(grade, LinearUncertainty):
             raise ConfigError(
-                f"'information' needs the uncertainty of a linear model or a last layer, got a {type(grade).__name__}: "
+                f"{method!r} needs the uncertainty of a linear model or a last layer, got a {type(grade).__name__}: "
                 "select by 'uncertain' or 'farthest'."
             )
-        return _most_informative(_half_rows(grade, structures, rng), n, noise)
+        some = np.sort(rng.permutation(len(structures))[: max(_MOST_CANDIDATES, n)])
+        greedy = _most_informative if method == "information" else _most_reducing
+        rows = _half_rows(grade, [structures[k] for k in some], rng)
+        return [int(some[k]) for k in greedy(rows, n, noise)]
     worst = np.array([g.max() for g in grade_atoms(grade, potential, structures)])
     if method == "farthest":
         if not isinstance(grade, DistanceGrade):
@@ -143,7 +151,30 @@ def _most_informative(rows: Sequence[Float[np.ndarray, "rows rank"]], n: int, no
         gain[taken] = -np.inf
         best = int(np.argmax(gain))
         taken.append(best)
-        u, s, vt = np.linalg.svd(remaining[best], full_matrices=False)
-        shrink = 1.0 - 1.0 / np.sqrt(1.0 + (s / noise) ** 2)  # the posterior after labels with this noise
-        remaining = remaining - ((remaining @ vt.T) * shrink) @ vt
+        remaining = remaining - _learned(remaining[best], noise, remaining)
     return taken
+
+
+def _most_reducing(rows: Sequence[Float[np.ndarray, "rows rank"]], n: int, noise: float) -> list[int]:
+    """Greedy: the largest sum over all rows z of z Y^T (Y Y^T + noise^2)^-1 Y z^T, the variance that labels take."""
+    remaining = np.stack(rows)
+    every = max(1, remaining.shape[0] * remaining.shape[1] // _MOST_TARGETS)
+    taken: list[int] = []
+    for _ in range(n):
+        flat = remaining.reshape(-1, remaining.shape[2])
+        cross = (flat @ flat[::every].T).reshape(*remaining.shape[:2], -1)
+        gram = np.einsum("krp,ksp->krs", remaining, remaining) + noise**2 * np.eye(remaining.shape[1])
+        gain = np.einsum("krt,krt->k", cross, np.linalg.solve(gram, cross))
+        gain[taken] = -np.inf
+        taken.append(int(np.argmax(gain)))
+        remaining = remaining - _learned(remaining[taken[-1]], noise, remaining)
+    return taken
+
+
+def _learned(
+    rows: Float[np.ndarray, "rows rank"], noise: float, of: Float[np.ndarray, "structures rows rank"]
+) -> Float[np.ndarray, "structures rows rank"]:
+    """What has to be taken from others when some rows are labelled with this noise."""
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
+    shrink = 1.0 - 1.0 / np.sqrt(1.0 + (s / noise) ** 2)
+    return ((of @ vt.T) * shrink) @ vt

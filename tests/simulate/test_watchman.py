@@ -106,6 +106,7 @@ def test_the_first_look_above_the_threshold_is_the_last_step(tmp_path):
     np.testing.assert_allclose(frames[-1].structure.positions, result.structure.positions, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_grade_that_is_not_a_number_stops_at_once():
     result = fly(Watch(Separation(factor=np.nan), stop_above=13.0))
     assert result.n_steps == 0 and len(result.times) == 1
@@ -141,6 +142,7 @@ def test_quantities_and_mistakes():
             wrong()
 
 
+@pytest.mark.slow
 def test_walkers_bring_back_what_they_saw_before_they_were_stopped():
     watch = Watch(Separation(factor=1.0), stop_above=12.5, every=10)
     walks = explore(ARGON, PARAMS, [APART], watch, temperatures=[2000.0], n_steps=600, every=50, timestep=1.0, seed=3)

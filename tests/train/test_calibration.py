@@ -45,6 +45,7 @@ def test_rank_correlation_is_spearmans_and_blind_to_scale(drawn):
     assert flat.rank_correlation == 0.0
 
 
+@pytest.mark.slow
 def test_calibration_on_some_frames_holds_on_others():
     frames = [f for f in jorbit.read("ethanol_gfn2") if f.info["temperature"] == 600.0]
     model = LinearACE(n_species=3, cutoff=3.0, max_degree=(6, 3))
