@@ -22,14 +22,15 @@ PUBLISHED = {
 }
 OPTIONS = {"bond_lengths": 1.5}
 CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
-# Per molecule: degrees per order and l_max, as large as a fit of a few minutes on two cores allows.
+# Per molecule: degrees per order and l_max. What counts is the number of functions: up to 20 thousand columns make a
+# fit of some ten minutes on two cores; products of four neighbours help more than higher degrees of three.
 SIZES: dict[str, dict] = {
-    "aspirin": {"max_degree": (12, 9, 9), "l_max": 4},
+    "aspirin": {"max_degree": (12, 9, 7, 6), "l_max": 4},
     "benzene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
-    "ethanol": {"max_degree": (14, 10, 9), "l_max": 5},
-    "malonaldehyde": {"max_degree": (14, 10, 9), "l_max": 5},
-    "naphthalene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
-    "uracil": {"max_degree": (12, 8, 7), "l_max": 4},
+    "ethanol": {"max_degree": (14, 10, 8, 7), "l_max": 4},
+    "malonaldehyde": {"max_degree": (12, 9, 7, 6), "l_max": 4},
+    "naphthalene": {"max_degree": (16, 12, 10, 8), "l_max": 5},
+    "uracil": {"max_degree": (12, 8, 6, 4), "l_max": 3},
 }
 
 
