@@ -14,6 +14,7 @@ from jorbit.cli import (
     inspection,
     labelling,
     orbits,
+    properties,
     quickstart,
     ranking,
     safety,
@@ -65,6 +66,9 @@ _add(evaluation.evaluate)
 _add(evaluation.predict)
 _add(simulation.md)
 _add(simulation.relax)
+_add(properties.phonons)
+_add(properties.elastic)
+_add(properties.eos)
 _add(safety.uncertainty)
 _add(active.active)
 _add(labelling.label)

@@ -28,7 +28,8 @@ def md(
     model: Annotated[Path, typer.Argument(help="Model file (.safetensors).")],
     start: Annotated[str, typer.Argument(help=START_HELP)],
     ensemble: Annotated[
-        Literal["nve", "nvt_langevin", "nvt_nose_hoover"], typer.Option(help="Constant energy, or a thermostat.")
+        Literal["nve", "nvt_langevin", "nvt_nose_hoover", "temp_csvr", "brownian", "npt_langevin", "npt_nose_hoover"],
+        typer.Option(help="Constant energy, a thermostat (nvt_, temp_csvr, brownian), or constant pressure (npt_)."),
     ] = "nve",
     temperature: Annotated[
         float, typer.Option(min=0.0, help="K; of the thermostat and the initial velocities.")
@@ -42,6 +43,28 @@ def md(
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.extxyz).")] = Path("md.extxyz"),
     index: Annotated[int, typer.Option(help=INDEX_HELP)] = 0,
     seed: Annotated[int, typer.Option(help="Of the initial velocities and the Langevin noise.")] = 0,
+    pressure: Annotated[float, typer.Option(help="GPa, for npt_; positive when the surroundings press.")] = 0.0,
+    cell: Annotated[
+        Literal["isotropic", "orthorhombic", "full"],
+        typer.Option(help="What npt_langevin changes: the volume, three lengths, or angles too."),
+    ] = "full",
+    friction: Annotated[float, typer.Option(help="1/fs, of Langevin and Brownian dynamics.")] = 0.01,
+    damping_time: Annotated[float, typer.Option(help="fs, of nvt_nose_hoover and temp_csvr.")] = 100.0,
+    barostat_time: Annotated[float, typer.Option(help="fs, period of the cell.")] = 1000.0,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="stress, rdf, msd or vacf; may be given several times. Goes into --results."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Energies, temperatures, volumes and what --measure asks for (.npz).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of an earlier run, if there is one.")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Where to go on from; default: OUTPUT with the suffix .checkpoint.")
+    ] = None,
+    checkpoint_every: Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints.")] = 60.0,
     report: Annotated[
         Path | None, typer.Option(help="Also write a page with the energies against time (.html).")
     ] = None,
@@ -60,21 +83,25 @@ def md(
     """Run molecular dynamics in jax-md and write a trajectory that ASE reads.
 
     The trajectory holds positions (Å), momenta, forces (eV/Å), energies (eV) and times (fs). Ctrl-C keeps all frames
-    written so far.
+    written so far. The same command with --resume goes on from where a run was killed, and ends in the same bits; with
+    more --ps it makes a finished run longer.
 
     Example: [bold]jorbit md model.safetensors start.xyz --ensemble nvt_langevin --temperature 500 --ps 10[/]
     """
     n_steps = _number_of_steps(steps, ps, timestep)
-    check_writable(output)
-    if report is not None:
-        check_writable(report)
+    checkpoint = output.with_suffix(".checkpoint") if checkpoint is None else checkpoint
+    if measure and results is None:
+        results = output.with_suffix(".npz")
+    for path in (output, checkpoint, report, results):
+        if path is not None:
+            check_writable(path)
     if record_above is not None:
         check_writable(record_to)
     start_jax()
     potential, params = jorbit.load(model)
     watched = watch_of(model, stop_above, record_above, record_to, watch, quantity)
     frame = read_start(start, index)
-    with leaving(output):
+    with leaving(output, checkpoint):
         result = jorbit.simulate.run(
             potential,
             params,
@@ -83,8 +110,17 @@ def md(
             n_steps=n_steps,
             timestep=timestep,
             temperature=temperature,
+            friction=friction,
+            damping_time=damping_time,
+            pressure=pressure * GPA,
+            barostat_time=barostat_time,
+            cell=cell,
             record_every=min(every, n_steps),
+            measure=measure or (),
             trajectory=output,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
             watch=watched,
             seed=seed,
             progress=out().is_terminal,
@@ -98,10 +134,20 @@ def md(
     console.print(
         f"{picoseconds:g} ps, {result.n_steps} steps in {result.seconds:.1f} s: {speed:.3g} ns/day with compilation"
     )
-    console.print(f"temperature   {result.temperatures.mean():.0f} K on average")
+    if ensemble != "brownian":
+        console.print(f"temperature   {result.temperatures.mean():.0f} K on average")
+    if ensemble.startswith("npt"):
+        console.print(
+            f"volume        {result.volumes.mean():.2f} Å³ on average, {result.volumes[-1]:.2f} Å³ at the end"
+        )
+    if result.stresses is not None:
+        console.print(f"pressure      {result.pressures.mean() / GPA:.3g} GPa on average")
     if ensemble == "nve":
         console.print(f"energy drift  {drift_text(result.drift, result.drift_error)}")
     console.print(f"trajectory    {escape(str(output))} ({len(result.times)} frames)")
+    if results is not None:
+        result.save(results)
+        console.print(f"results       {escape(str(results))}")
     if result.watched is not None:
         worst = result.watched.values.max() if len(result.watched.values) else 0.0
         console.print(f"{watched.watched + ' watched':<14} {worst:.3g} {result.watched.unit} at most".rstrip())

@@ -6,7 +6,7 @@ quantity is conserved to second order in the time step.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,6 @@ from jaxtyping import Float
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.pytree import pytree
-
-Shape = Literal["isotropic", "orthorhombic", "full"]
 
 
 @pytree
@@ -62,7 +60,7 @@ def npt_langevin(
     *,
     box_gamma: float | None = None,
     tau: float | None = None,
-    cell: Shape = "full",
+    cell: str = "full",
 ) -> tuple[Callable, Callable]:
     """Constant pressure and temperature, with a cell that may change volume or shape.
 
@@ -203,7 +201,7 @@ def npt_langevin_invariant(
     return potential + kinetic + pressure * volume + 0.5 * jnp.sum(state.box_momentum**2) / state.box_mass
 
 
-def allowed_strain(matrix: Float[Array, "3 3"], cell: Shape) -> Float[Array, "3 3"]:
+def allowed_strain(matrix: Float[Array, "3 3"], cell: str) -> Float[Array, "3 3"]:
     """The part of a matrix that strains the cell in the way allowed (an orthogonal projection)."""
     if cell == "full":
         return 0.5 * (matrix + matrix.T)

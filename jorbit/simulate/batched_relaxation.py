@@ -91,7 +91,9 @@ def relax_many(
         >>> from jorbit.core.species import SpeciesTable
         >>> from jorbit.terms.lennard_jones import LennardJones
         >>> argon = Potential(terms=(LennardJones(),), species=SpeciesTable.from_numbers([18]))
-        >>> pairs = [Structure(positions=np.array([[0, 0, 0], [x, 0, 0]]), numbers=[18, 18]) for x in (3.7, 4.0)]
+        >>> def pair(x):
+        ...     return Structure(positions=np.array([[0.0, 0, 0], [x, 0, 0]]), numbers=np.array([18, 18]))
+        >>> pairs = [pair(3.7), pair(4.0)]
         >>> [r.converged for r in relax_many(argon, {"lennard_jones": {}}, pairs, max_force=1e-4)]
         [True, True]
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.units import FS
-from jorbit.simulate.barostat import Shape, npt_langevin
+from jorbit.simulate.barostat import npt_langevin
 from jorbit.simulate.velocity_rescaling import temp_csvr
 
 INTEGRATORS = (
@@ -47,7 +47,7 @@ class Surroundings:
     damping_time: float = 100.0
     pressure: float = 0.0
     barostat_time: float = 1000.0
-    cell: Shape = "full"
+    cell: str = "full"
 
     @property
     def kT_of_resting_centre(self) -> float:

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from jorbit.core.errors import DataError
 from jorbit.core.structure import Structure
 from jorbit.simulate.observables import energy_drift
 from jorbit.simulate.orbit_watch import OrbitEvent
@@ -66,6 +68,32 @@ class SimulationResult:
         if self.stresses is None:
             return np.full(len(self.times), np.nan)
         return -np.trace(self.stresses, axis1=1, axis2=2) / 3
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every number by name: records, and measurements as "rdf/r", "rdf/g/all", "msd/times", "msd/values/Si" ..."""
+        names = ("times", "potential_energies", "kinetic_energies", "temperatures", "volumes")
+        found: dict[str, np.ndarray] = {name: getattr(self, name) for name in names}
+        if self.stresses is not None:
+            found |= {"stresses": self.stresses, "pressures": self.pressures}
+        for name, measured in self.measurements.items():
+            for field in dataclasses.fields(measured):
+                value = getattr(measured, field.name)
+                if isinstance(value, dict):
+                    found |= {f"{name}/{field.name}/{key}": np.asarray(v) for key, v in value.items()}
+                else:
+                    found[f"{name}/{field.name}"] = np.asarray(value)
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write `arrays()` to an .npz file.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            np.savez(path, **self.arrays())  # pyright: ignore[reportArgumentType]
+        except OSError as error:
+            raise DataError(f"The results {path} cannot be written: {error.strerror}.") from error
 
     @classmethod
     def of(cls, series: Mapping[str, np.ndarray], structure: Structure, **others: Any) -> "SimulationResult":

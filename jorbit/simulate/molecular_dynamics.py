@@ -20,7 +20,6 @@ from jorbit.core.units import BOLTZMANN, FS
 from jorbit.orbits import OrbitResult
 from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
-from jorbit.simulate.barostat import Shape
 from jorbit.simulate.blocks import Progress, configuration, make_block, more_room, record_plan
 from jorbit.simulate.frames import Observer, Series, blown_up, frames_of
 from jorbit.simulate.integrators import Surroundings, make_integrator, thermal_momenta
@@ -48,7 +47,7 @@ def run(
     damping_time: float = 100.0,
     pressure: float = 0.0,
     barostat_time: float = 1000.0,
-    cell: Shape = "full",
+    cell: str = "full",
     record_every: int = 10,
     block_size: int = 100,
     measure: Sequence[str | Measurement] = (),
@@ -93,7 +92,7 @@ def run(
         block_size: steps per compiled block, rounded to a multiple of `record_every`.
         measure: "stress" (or "pressure"), "rdf", "msd", "vacf", or objects of `jorbit.simulate.measurements`, on the
             device and at every record. Stress is always measured under constant pressure.
-        trajectory: file for positions, momenta, forces, energies and times; extxyz, or HDF5 when it ends in .h5.
+        trajectory: extxyz file for positions, momenta, forces, energies and times.
         checkpoint: file from which the run can be taken up again.
         checkpoint_every: seconds between two checkpoints; 0 writes one after every block.
         resume: go on from the checkpoint; without one the run starts from the beginning.

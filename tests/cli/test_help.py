@@ -14,7 +14,9 @@ COMMANDS = [c.name or c.callback.__name__ for c in app.registered_commands]
 
 def test_the_promised_commands_are_there():
     fits_and_runs = {"quickstart", "train", "evaluate", "predict", "md", "relax", "label"}
-    promised = fits_and_runs | {"convert", "orbits", "rank", "list", "info", "doctor"}
+    properties = {"phonons", "elastic", "eos"}
+    promised = fits_and_runs | properties | {"convert", "orbits", "rank", "list", "info", "doctor"}
+    promised |= {"uncertainty", "active"}
     assert set(COMMANDS) == promised
 
 

@@ -1,5 +1,6 @@
 """`jorbit md` and `jorbit relax`: files that ASE reads, and minima that are minima."""
 
+import ase.build
 import ase.io
 import numpy as np
 import pytest
@@ -70,3 +71,52 @@ def test_relaxation_that_does_not_converge_says_so_and_writes_what_it_has(run, m
 def test_cell_of_a_molecule_cannot_be_relaxed(run, model, data, tmp_path):
     result = run("relax", model, data, "--cell", "-o", tmp_path / "relaxed.extxyz")
     assert result.exit_code == 1 and "repeats in all three directions" in " ".join(result.stderr.split())
+
+
+def test_a_run_is_resumed_and_made_longer_by_the_same_command(run, model, data, tmp_path):
+    words = ("md", model, data, "--ensemble", "temp_csvr", "--seed", 3, "--measure", "msd", "--checkpoint-every", 0)
+    whole = run(*words, "--steps", 40, "-o", tmp_path / "whole.extxyz")
+    first = run(*words, "--steps", 20, "-o", tmp_path / "parts.extxyz")
+    assert whole.exit_code == first.exit_code == 0, whole.stderr + first.stderr
+    assert (tmp_path / "parts.checkpoint").exists()
+    second = run(*words, "--steps", 40, "-o", tmp_path / "parts.extxyz", "--resume")
+    assert second.exit_code == 0, second.stderr
+    ends = [ase.io.read(tmp_path / f"{name}.extxyz", index=":") for name in ("whole", "parts")]
+    assert [f.info["step"] for f in ends[1]] == [0, 10, 20, 30, 40]
+    np.testing.assert_allclose(ends[0][-1].positions, ends[1][-1].positions, atol=1e-7)
+    with np.load(tmp_path / "parts.npz") as results:
+        assert len(results["times"]) == 5 and results["msd/values/all"][0] == 0.0
+        assert results["msd/values/H"][1] > 0.0
+    other = run(*words[:-2], "--friction", 0.5, "--steps", 50, "-o", tmp_path / "parts.extxyz", "--resume")
+    assert other.exit_code == 1 and "friction" in other.stderr
+
+
+def test_constant_pressure_of_a_molecule_is_refused(run, model, data, tmp_path):
+    result = run("md", model, data, "--ensemble", "npt_langevin", "--steps", 5, "-o", tmp_path / "md.extxyz")
+    assert result.exit_code == 1 and "repeats in all three directions" in " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def argon(tmp_path):
+    """A Lennard-Jones model file and a crystal."""
+    from jorbit.terms.lennard_jones import LennardJones
+
+    potential = jorbit.Potential((LennardJones(cutoff=6.0, onset=4.5),), jorbit.SpeciesTable.from_numbers([18]))
+    jorbit.save(tmp_path / "argon.safetensors", potential, {"lennard_jones": {}})
+    ase.io.write(tmp_path / "fcc.extxyz", ase.build.bulk("Ar", "fcc", a=5.3))
+    return tmp_path / "argon.safetensors", tmp_path / "fcc.extxyz"
+
+
+def test_properties_of_a_crystal_are_printed_drawn_and_saved(run, argon, tmp_path):
+    eos = run("eos", *argon, "-o", tmp_path / "eos.png", "--data", tmp_path / "eos.npz")
+    elastic = run("elastic", *argon, "--data", tmp_path / "elastic.npz")
+    phonons = run("phonons", *argon, "--supercell", 2, "--mesh", 3, "--points", 8, "-o", tmp_path / "bands.png")
+    for result in (eos, elastic, phonons):
+        assert result.exit_code == 0, result.stderr
+    modulus = [float(r.stdout.split("bulk modulus")[1].split()[0]) for r in (eos, elastic)]
+    assert modulus[0] == pytest.approx(modulus[1], rel=0.02)
+    with np.load(tmp_path / "elastic.npz") as arrays:
+        np.testing.assert_allclose(arrays["constants"], arrays["clamped"], rtol=1e-6)  # one atom: nothing to relax
+    for name in ("eos.png", "bands.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert "THz" in phonons.stdout
