@@ -20,7 +20,7 @@ from jorbit.core.ops import gather_neighbors
 from jorbit.core.outputs import AtomOutputs
 from jorbit.models.layers.atom_network import AtomNetwork, Layer, silu
 
-AT_ONCE = 64  # atoms; larger systems go through blocks
+AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 Weights = dict[str, Any]
 
 
@@ -43,7 +43,7 @@ class DimeNet(AtomNetwork):
         n_basis: features that the filters are mapped through.
         n_out: width of the output networks.
         n_before, n_after: residual layers before and after the message is added.
-        block: atoms computed together on a CPU, when there are more than 64.
+        block: atoms computed together on a CPU, when there are more than 256.
 
     Example:
         >>> DimeNet(n_species=2).needs.cutoff
