@@ -67,7 +67,10 @@ def test_the_thread_hands_over_errors_and_counts_waiting(frames):
     kept = store(frames)
     order = kept.order(0)
     with Prefetch(kept, order) as batches:
-        time.sleep(0.3)  # the consumer is slow: batches are ready when it comes
+        for _ in range(600):  # the consumer is slow: batches are ready when it comes
+            time.sleep(0.05)
+            if batches._queue.qsize():
+                break
         first = next(iter(batches))
         assert batches.waited < 0.2 and kept.frames_of(first[0]) == kept.frames_of(order[0])
     broken = [order[0]._replace(rows=np.array([10**6]))]
