@@ -91,3 +91,24 @@ def test_training_a_network_learns_and_runs(tmp_path):
     assert last < 0.3 * first and n_images == 1
     assert 100 < float(text.split("mean temperature ")[1].split()[0]) < 600
     assert (tmp_path / "ethanol_nvt.extxyz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_long_range_and_safety_breaks_without_the_watchman_and_stops_with_him(tmp_path):
+    text, n_images = executed("06_long_range_and_safety.ipynb", tmp_path)
+    assert n_images == 3
+    assert abs(float(text.split("Madelung constant: ")[1].split()[0]) - 1.747565) < 1e-6
+    local, charged = (int(text.split(f"{name}: largest error ")[1].split()[0]) for name in ("local", "with charges"))
+    assert charged < 0.05 * local
+    hottest = [int(t) for t in re.findall(r"hottest: (\d+) K", text)]
+    blown_up = "has blown up" in text
+    assert hottest[-1] < 5000 and (blown_up or hottest[0] > 5000)
+    assert "is above 0.3 eV" in text and int(text.split("kept: ")[1].split()[0]) > 0
+    before, after = (float(x) for x in re.search(r"forces: error / deviation (\S+) before, (\S+) after", text).groups())
+    assert before > 1.5 and abs(after - 1) < 0.25
+    start, stop = (int(n) for n in re.findall(r"error of the energy, [a-z ]+: (\d+) meV", text))
+    assert stop > 5 * start
+    for inside, outside in re.findall(r": (\S+) at 300 K, (\S+) where the run was stopped", text):
+        assert float(outside) > 2 * float(inside)
+    assert (tmp_path / "safe.safetensors").exists()
