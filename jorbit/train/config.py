@@ -51,7 +51,7 @@ fit:
 # potential: [{name: reference_energy}, {name: readout, descriptor: {name: ace, max_degree: [6, 4]}, hidden: [32, 32]}]
 # gradient: {epochs: 200, batch_size: 8, loss: {energy: 100, forces: 1}, learning_rate: 0.005, patience: 50}
 #   also: members: 4 (an ensemble), log_to: [tensorboard], on_disk: true (larger than memory; data from .h5 files),
-#   initial: model.safetensors (fine-tuning), freeze: ["*/embedding"], adopt: {Br: Cl} (a new element, twin of a known one)
+#   initial: model.safetensors (fine-tuning), freeze: ["*/embedding"], adopt: {Br: Cl} (Br starts as a twin of Cl)
 # One molecule, from a few hundred frames with forces, is learned by a kernel model, instead of potential: and fit:
 # sgdml: {permutations: feasible}
 # orbits: {weights: equal} # find interchangeable atoms in the training frames, and give every orbit its own parameters
