@@ -1,0 +1,45 @@
+"""The scripts in notebooks/scripts run as they are, and print numbers that are right."""
+
+import pathlib
+import re
+import runpy
+import warnings
+
+import numpy as np
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "notebooks" / "scripts"
+
+
+def output(name: str, capsys: pytest.CaptureFixture) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def test_nve(capsys):
+    spread = float(output("nve.py", capsys).split("spread")[1].split()[0])
+    assert spread < 1e-3  # of 1 eV of kinetic energy
+
+
+def test_npt(capsys):
+    before, after = map(float, re.findall(r"(\d+) A\^3", output("npt.py", capsys)))
+    assert 1.03 < after / before < 1.25
+
+
+def test_relaxation(capsys):
+    text = output("relaxation.py", capsys)
+    assert float(text.split("force")[1].split()[0]) < 1e-3
+    assert "100 of 100" in text
+
+
+def test_replicas(capsys):
+    wanted, found = (np.array(line.split()[1:], float) for line in output("replicas.py", capsys).splitlines())
+    # Means of 1.4 ps of 93 motions scatter by some 8 %.
+    np.testing.assert_allclose(found, wanted, rtol=0.3)
+    assert abs(np.mean(found / wanted) - 1) < 0.1
+
+
+def test_every_script_is_run():
+    assert {p.name for p in SCRIPTS.glob("*.py")} == {"nve.py", "npt.py", "relaxation.py", "replicas.py"}
