@@ -17,6 +17,8 @@ from jorbit.models import MODELS
 from jorbit.potential.artefact import load, save
 from jorbit.potential.potential import Potential, component_registry
 from jorbit.potential.species_change import change_species
+from jorbit.potential.uncertainty import Ensemble
+from jorbit.train.calibration import calibrate
 from jorbit.train.config import DataConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
@@ -42,7 +44,8 @@ class TrainResult(NamedTuple):
         path: the model file. Beside it lies <name>.metrics.json.
         interrupted: Ctrl-C ended it early; the files are usable, and say so.
         members: of an ensemble, the parameters of each (`params` are those of the first). The others lie in
-            <name>.2.safetensors, <name>.3.safetensors, ...
+            <name>.2.safetensors, <name>.3.safetensors, ..., and the file of the first holds their spread, scaled on the
+            validation frames, as the uncertainty that a simulation can watch.
     """
 
     potential: Potential
@@ -107,11 +110,13 @@ def train(
             for name, part in (("valid", split.valid), ("test", split.test)):
                 if part and not interrupted:
                     metrics[name] = evaluate(result.potential, result.params, part, report)
+            grades = _spread(result, split.valid) if len(result.members) > 1 and not interrupted else {}
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted, grades = True, {}
 
     summary = {name: m.to_json() for name, m in metrics.items()}
-    save(path, result.potential, result.params, provenance | {"metrics": summary, "interrupted": interrupted})
+    more = {"metrics": summary, "interrupted": interrupted}
+    save(path, result.potential, result.params, provenance | more, grades)
     metrics_path = path.with_name(f"{path.stem}.metrics.json")
     metrics_path.write_text(json.dumps(summary | {"interrupted": interrupted}, indent=2) + "\n", encoding="utf-8")
     return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted, result.members)
@@ -219,6 +224,14 @@ def _closed_form(config: TrainConfig, split: Split, potential: Potential, report
         keep_partial=True,
     )
     return _Trained(result.potential, result.params, result.report)
+
+
+def _spread(trained: _Trained, validation: Sequence[Frame]) -> dict[str, Any]:
+    """The spread of an ensemble, to be kept in the file of its first member; scaled to the errors held out."""
+    ensemble = Ensemble.of(trained.potential, trained.members)
+    if len(validation) > 1:
+        ensemble, _ = calibrate(ensemble, trained.params, validation)
+    return {"deviation": ensemble}
 
 
 def read_split(config: DataConfig) -> Split:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from toy_pair import PAIR_ONLY, TOY, RandomStart, coefficients, labelled, random_structures
 
-from jorbit import Potential, load
+from jorbit import Potential, load, predict
 from jorbit.core.compilation import compilations
 from jorbit.core.errors import ConfigError
+from jorbit.potential.artefact import load_grades
+from jorbit.potential.uncertainty import predict_spread
 from jorbit.train.gradient import train_by_gradient, train_ensemble
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.loop import Loop
@@ -69,6 +71,13 @@ def test_one_file_for_each_member(frames, tmp_path):
     )
     stored = [load(tmp_path / name)[1] for name in ("model.safetensors", "model.2.safetensors")]
     jax.tree.map(np.testing.assert_array_equal, stored, list(result.members))
+    grade = load_grades(tmp_path / "model.safetensors")["deviation"]
+    assert grade.n_members == 2 and float(grade.forces_scale) != 1.0
+    structure = frames[0].structure
+    forces = [predict(result.potential, member, structure).forces for member in result.members]
+    spread = predict_spread(grade, [structure])[0].forces
+    both = np.std(forces, axis=0, ddof=1) * float(grade.forces_scale)
+    np.testing.assert_allclose(spread, both, rtol=1e-3, atol=1e-3 * both.max())
 
 
 def test_members_cannot_start_from_the_same_parameters(frames):
