@@ -136,7 +136,10 @@ def test_the_angle_between_two_bonds_counts(model, sees, x64):
     assert difference > 1e-6 if sees else difference < 1e-12
 
 
-@pytest.mark.parametrize("name", ["ani", "neuralil", "dimenet", "nequip"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("neuralil", "dimenet", "nequip")]
+
+
+@pytest.mark.parametrize("name", ["ani", *SLOW])
 def test_orbits_start_from_the_function_of_their_elements(name, x64):
     potential, params = started(MODELS.load(name).tiny(3), systems.water())
     if name == "neuralil":  # with constants that are not trivial
