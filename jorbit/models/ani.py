@@ -85,7 +85,7 @@ class ANI(AtomNetwork):
 
     @property
     def needs(self) -> Needs:
-        return self.descriptor.needs
+        return Needs(cutoff=self.cutoff, inner=(self.angular_cutoff,) if self.angular_cutoff < self.cutoff else ())
 
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
