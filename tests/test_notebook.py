@@ -112,3 +112,19 @@ def test_long_range_and_safety_breaks_without_the_watchman_and_stops_with_him(tm
     for inside, outside in re.findall(r": (\S+) at 300 K, (\S+) where the run was stopped", text):
         assert float(outside) > 2 * float(inside)
     assert (tmp_path / "safe.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_molecular_dynamics_of_a_fitted_model_is_that_of_the_truth(tmp_path):
+    text, n_images = executed("07_jax_md.ipynb", tmp_path)
+    assert n_images == 2 and (tmp_path / "nvt.checkpoint").exists()
+    assert float(text.split("force MAE ")[1].split()[0]) < 1.0  # meV/Å, of forces of some 20
+    assert abs(float(text.split("drift ")[1].split()[0])) < 1e-2
+    assert abs(float(text.split("temperature ")[1].split()[0]) - 40) < 3
+    difference, peak = (float(x) for x in re.search(r"difference (\S+) of a peak of (\S+)", text).groups())
+    assert difference < 0.1 * peak
+    fitted, true = (float(x) for x in re.findall(r"(?:fitted|true) (\S+) Å³", text))
+    assert abs(fitted / true - 1) < 0.015
+    ours, direct = (float(x) for x in re.findall(r"(-\d+\.\d+) eV", text)[-2:])
+    assert abs(ours - direct) < 1e-3
