@@ -275,7 +275,7 @@ def prepare(
     return problem, references
 
 
-def _kept(frames: Iterable[Frame]) -> Sequence[Frame]:
+def _kept(frames: Iterable[Any]) -> Sequence[Any]:
     """A sequence that may be asked again: frames in a file stay there."""
     return frames if isinstance(frames, HDF5Frames) else list(frames)
 
