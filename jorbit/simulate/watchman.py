@@ -41,7 +41,7 @@ class Watch:
         stop_above: the run ends at the first step looked at whose value is larger.
         record_above: structures with larger values are kept, the worst of each block of steps.
         record_to: extxyz file for them, written as they come; the value stands under "grade".
-        every: steps between two looks.
+        every: steps between two looks. None: 10, and 20 for forces, whose derivatives cost more than a step does.
         rank: random directions that stand for the covariance of a linear model or last layer, to save time: values have
             a relative error of 1 / sqrt(2 rank). None: 64 for the energy, 8 for forces, where there are more columns.
         bias_height: eV; dynamics feel E + bias_height (exp(-variance / (2 bias_width^2)) - 1), which draws them to
@@ -57,7 +57,7 @@ class Watch:
     stop_above: float = np.inf
     record_above: float = np.inf
     record_to: str | Path | None = None
-    every: int = 10
+    every: int | None = None
     rank: int | None = None
     bias_height: float = 0.0
     bias_width: float = 0.1
@@ -69,7 +69,7 @@ class Watch:
                 f"Wanted a quantity in {list(QUANTITIES)}; extrapolation grades have 'atoms' only. Got "
                 f"{self.quantity!r} of a {type(self.grade).__name__}."
             )
-        if self.every < 1 or not self.bias_width > 0 or not self.bias_height >= 0:
+        if self.interval < 1 or not self.bias_width > 0 or not self.bias_height >= 0:
             raise ConfigError(
                 f"Wanted every >= 1, bias_height >= 0 and bias_width > 0, got {self.every}, {self.bias_height} and "
                 f"{self.bias_width}."
@@ -85,6 +85,12 @@ class Watch:
     def watched(self) -> str:
         """The quantity, chosen when none was given."""
         return self.quantity or ("energy" if isinstance(self.grade, Uncertainty) else "atoms")
+
+    @property
+    def interval(self) -> int:
+        """Steps between two looks."""
+        usual = 20 if self.watched == "forces" else 10
+        return usual if self.every is None else self.every
 
     @property
     def unit(self) -> str:
@@ -185,7 +191,7 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
     def advance(state: WatchedState, **kwargs: Any) -> WatchedState:
         inner = integrator.apply(state.inner, **kwargs)
         counted = dataclasses.replace(state.watch, step=state.watch.step + 1)
-        due = counted.step % watch.every == 0
+        due = counted.step % watch.interval == 0
         seen = jax.lax.cond(due, lambda: look(inner, kwargs["neighbor"], counted), lambda: counted)
         return WatchedState(inner=inner, watch=seen)
 
