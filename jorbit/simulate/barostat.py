@@ -1,8 +1,8 @@
 """Constant pressure for cells that may change their shape: a barostat in the form of jax-md's integrators.
 
-jax-md 0.2.29 has one barostat, of isotropic cells, whose conserved quantity wanders. (In fractional coordinates its step
-moves atoms by R (exp(x) - 1) once more although the box has already carried them along.) Here the conserved quantity is
-kept to second order in the time step.
+jax-md 0.2.29 has one barostat, of isotropic cells, whose conserved quantity wanders. (In fractional coordinates its
+step moves atoms by R (exp(x) - 1) once more although the box has already carried them along.) Here the conserved
+quantity is kept to second order in the time step.
 """
 
 from collections.abc import Callable
