@@ -41,7 +41,7 @@ class Watch:
         stop_above: the run ends at the first step looked at whose value is larger.
         record_above: structures with larger values are kept, the worst of each block of steps.
         record_to: extxyz file for them, written as they come; the value stands under "grade".
-        every: steps between two looks. None: 10, and 20 for forces, whose derivatives cost more than a step does.
+        every: steps between two looks. None: 20, and 50 for forces, whose derivatives cost more than a step does.
         rank: random directions that stand for the covariance of a linear model or last layer, to save time: values have
             a relative error of 1 / sqrt(2 rank). None: 64 for the energy, 8 for forces, where there are more columns.
         bias_height: eV; dynamics feel E + bias_height (exp(-variance / (2 bias_width^2)) - 1), which draws them to
@@ -89,7 +89,7 @@ class Watch:
     @property
     def interval(self) -> int:
         """Steps between two looks."""
-        usual = 20 if self.watched == "forces" else 10
+        usual = 50 if self.watched == "forces" else 20
         return usual if self.every is None else self.every
 
     @property
