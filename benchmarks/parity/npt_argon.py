@@ -1,4 +1,4 @@
-"""Volume and its fluctuation of solid argon at constant pressure: ASE's isotropic MTK barostat with a calculator in plain numpy.
+"""Volume and its fluctuation of solid argon: ASE's isotropic MTK barostat with a calculator in plain numpy.
 
     python benchmarks/parity/npt_argon.py
 
