@@ -95,7 +95,8 @@ def load_split() -> tuple[list["Frame"], list["Frame"]]:
     from jorbit.train.split import random_split
 
     train, test = jorbit.read(f"{DATA}:train"), jorbit.read(f"{DATA}:test")
-    return random_split(train, train=N_TRAIN, seed=0).train, random_split(test, test=N_TEST, seed=0).test
+    chosen = random_split(train, train=N_TRAIN, seed=0).train, random_split(test, test=N_TEST, seed=0).test
+    return list(chosen[0]), list(chosen[1])
 
 
 def ace(frames: list["Frame"], max_degree: tuple[int, ...]) -> "Potential":

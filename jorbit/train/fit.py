@@ -136,7 +136,7 @@ def fit(
     potential = default_potential(frames) if potential is None else potential
     if reference is not None:
         potential = dataclasses.replace(potential, orbits=reference)
-    frames = labelled_for(potential, frames)
+    frames = list(labelled_for(potential, frames))
     validation = None if validation is None else labelled_for(potential, validation)
     problem, training = _problem(
         potential, frames, reference_energies, fixed_params, seed, use_compositions=weights.energy > 0
