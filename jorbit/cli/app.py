@@ -11,6 +11,7 @@ from jorbit.cli import (
     active,
     conversion,
     evaluation,
+    exporting,
     inspection,
     labelling,
     orbits,
@@ -73,6 +74,7 @@ _add(safety.uncertainty)
 _add(active.active)
 _add(labelling.label)
 _add(conversion.convert)
+_add(exporting.export)
 _add(orbits.orbits)
 _add(ranking.rank)
 _add(inspection.list_components, "list")
