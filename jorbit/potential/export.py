@@ -130,7 +130,8 @@ def export(
     path = Path(path)
     try:
         path.write_bytes(contents)
-        path.with_name(path.name + ".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        description = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        path.with_name(path.name + ".json").write_text(description, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
     return about
