@@ -92,8 +92,8 @@ def vibrations(potential: Potential, params: Params, structure: Structure, *, ma
         >>> from jorbit.terms.lennard_jones import LennardJones
         >>> argon = Potential(terms=(LennardJones(),), species=SpeciesTable.from_numbers([18]))
         >>> pair = Structure(positions=np.array([[0.0, 0, 0], [3.8164, 0, 0]]), numbers=np.array([18, 18]))
-        >>> round(float(vibrations(argon, {"lennard_jones": {}}, pair).vibrations[0]), 1)
-        26.3
+        >>> bool(26 < vibrations(argon, {"lennard_jones": {}}, pair).vibrations[0] < 27)
+        True
     """
     structure = potential.labelled([structure.check()])[0]
     n = structure.n_atoms

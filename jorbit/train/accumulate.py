@@ -28,6 +28,7 @@ class Accumulator(abc.ABC):
     order = "C"
     extra_columns = 0
     relative_floor = 0.0  # smallest ridge / largest diagonal at which results still mean something
+    evidence_floor = 0.0  # and the smallest one at which the evidence does
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
         if n_parameters < 1:

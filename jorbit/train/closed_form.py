@@ -141,7 +141,8 @@ def solve(
 
     if tolerance is None:
         tolerance = 0.1 if system.n_parameters < _LARGE else 0.3
-    best, count, note = _search(system, prior_scale, cost, tolerance)
+    floor = system.evidence_floor if prior == "bayes" else system.relative_floor
+    best, count, note = _search(system, prior_scale, cost, floor, tolerance)
     return _finish(system, prior_scale, best, count, note)
 
 
@@ -202,14 +203,14 @@ def _log_evidence(system: Accumulator, prior_scale: np.ndarray, factor: Factor, 
 
 
 def _search(
-    system: Accumulator, prior_scale: np.ndarray, cost: Callable[[Factor, float], float], tolerance: float
+    system: Accumulator, prior_scale: np.ndarray, cost: Callable[[Factor, float], float], floor: float, tolerance: float
 ) -> tuple[float, int, str]:
     """The ridge of lowest cost: a coarse pass over its whole range, then Brent's method. One factorisation each."""
     penalised = prior_scale > 0
     largest = float((system.diagonal()[penalised] / prior_scale[penalised] ** 2).max())
     if largest == 0:
         return 1.0, 0, "No row depends on the penalised parameters: they are left at 0."
-    low, high = math.log10(largest * system.relative_floor), math.log10(largest) + _DECADES_ABOVE
+    low, high = math.log10(largest * floor), math.log10(largest) + _DECADES_ABOVE
     seen: dict[float, float] = {}
 
     def value(exponent: float) -> float:

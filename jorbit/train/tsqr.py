@@ -25,6 +25,7 @@ class TSQR(Accumulator):
     order = "F"
     extra_columns = 1
     relative_floor = 1e-26
+    evidence_floor = 1e-26
     _panel = 64
 
     def __init__(self, n_parameters: int, block_rows: int | None = None):
