@@ -92,6 +92,8 @@ class ANI(AtomNetwork):
         check_activation(self.activation)
         if not self.hidden or min(self.hidden) < 1:
             raise ConfigError(f"Wanted widths of one or more hidden layers, got {self.hidden}.")
+        if self.total_charge:
+            raise ConfigError("ANI reads descriptors alone: take schnet, painn, mace or hiphop to read a total charge.")
         features = self.descriptor(graph)
         sizes = (self.descriptor.n_features, *self.hidden, 1)
         layers = [self._layer(k, sizes[k], sizes[k + 1], features.dtype) for k in range(len(sizes) - 1)]

@@ -81,6 +81,11 @@ class DimeNet(AtomNetwork):
             n_after=1,
         )
 
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return self.n_blocks + 1
+
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         if min(self.n_features, self.n_blocks, self.n_down, self.n_radial, self.n_basis, self.n_out) < 1:
@@ -89,7 +94,7 @@ class DimeNet(AtomNetwork):
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         vectors = pair_vectors(graph, neighbors)
         opposite, there = opposite_pairs(neighbors)
-        own = self.embedding(graph.species, n, dtype)
+        own = self.embedding(graph, n, dtype)
         first = {
             "radial": self.layer("first_radial", self.n_radial, n, dtype),
             "mix": self.layer("first_mix", 3 * n, n, dtype),

@@ -121,6 +121,11 @@ class MACE(AtomNetwork):
             transform=self.transform,
         )
 
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return self.n_layers
+
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         self._check()
@@ -134,7 +139,7 @@ class MACE(AtomNetwork):
             lengths = 0.5 * (radii[:, None] + gather_neighbors(radii, neighbors))
         pairs = (vectors, lengths, gather_neighbors(graph.species, neighbors), graph.species)
         scalars = self._by_species("embedding", dtype, self.channels)
-        features = scalars[graph.species][:, None, :]
+        features = self.charged(scalars[graph.species], graph)[:, None, :]
         energy = jnp.zeros_like(graph.positions[:, 0])
         for layer in range(self.n_layers):
             shape = self.layer_shape(layer)
@@ -143,7 +148,7 @@ class MACE(AtomNetwork):
             up = {
                 l: self._normal(f"up_{layer}_{l}", dtype, self.channels, self.channels) for l in range(shape.l_in + 1)
             }
-            if layer:
+            if layer or self.total_charge:  # without charge, scalars by species are quicker
                 inputs = (*inputs, mix_degrees(features, up)[neighbors.index])
             else:
                 weights["scalars"] = scalars @ (up[0] / math.sqrt(self.channels))

@@ -101,6 +101,11 @@ class NequIP(AtomNetwork):
         found = paths_to(self.kinds(layer), self.l_max, self.parity)
         return tuple((source, to, path) for source, to, path in found if (path[2], to) in made)
 
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return self.n_layers
+
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         if min(self.channels, self.n_layers, self.n_bessel) < 1 or self.l_max < 0 or not self.radial_widths:
@@ -109,7 +114,7 @@ class NequIP(AtomNetwork):
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         root = jnp.sqrt(self.average_neighbors(dtype))
         vectors = pair_vectors(graph, neighbors)
-        features = {(0, 0): self.embedding(graph.species, n, dtype)[None]}
+        features = {(0, 0): self.embedding(graph, n, dtype)[None]}
         for layer in range(self.n_layers):
             weights = self._weights(layer, dtype) | {"root": root}
             sent = {kind: x @ weights["sent"][kind] for kind, x in features.items()}

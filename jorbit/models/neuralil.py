@@ -66,7 +66,7 @@ class NeuralIL(AtomNetwork):
         shape, dtype = (self.n_species, self.descriptor.n_features), features.dtype
         shift = self.variable("constants", "feature_shift", jnp.zeros, shape, dtype).value
         scale = self.variable("constants", "feature_scale", jnp.ones, shape, dtype).value
-        own = self.embedding(graph.species, self.embedding_width, dtype)
+        own = self.embedding(graph, self.embedding_width, dtype)
         x = jnp.concatenate([(features - shift[graph.species]) / scale[graph.species], own], axis=1)
         for k, width in enumerate(self.hidden):
             x = self._residual(k, x, width)

@@ -56,6 +56,11 @@ class PaiNN(AtomNetwork):
     def tiny(cls, n_species: int = 2) -> "PaiNN":
         return cls(n_species=n_species, cutoff=3.0, n_features=4, n_layers=2, n_radial=3)
 
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return self.n_layers
+
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         if min(self.n_features, self.n_layers, self.n_radial) < 1 or self.softening <= 0:
@@ -67,7 +72,7 @@ class PaiNN(AtomNetwork):
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         average = self.average_neighbors(dtype)
         vectors = pair_vectors(graph, neighbors)
-        scalars, tensors = self.embedding(graph.species, n, dtype), None
+        scalars, tensors = self.embedding(graph, n, dtype), None
         for layer in range(self.n_layers):
             filters, bias = self.layer(f"filter_{layer}", self.n_radial, 3 * n, dtype)
             hidden = silu(scalars, self.layer(f"message_{layer}_0", n, n, dtype))

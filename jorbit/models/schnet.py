@@ -52,13 +52,18 @@ class SchNet(AtomNetwork):
     def tiny(cls, n_species: int = 2) -> "SchNet":
         return cls(n_species=n_species, cutoff=3.0, n_features=6, n_gaussians=5, n_interactions=2)
 
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return self.n_interactions
+
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         check_envelope(self.envelope)
         check_activation(self.readout_activation)
         neighbors = graph.within(self.cutoff)
         vectors = pair_vectors(graph, neighbors)
-        x = self.embedding(graph.species, self.n_features, vectors.dtype)
+        x = self.embedding(graph, self.n_features, vectors.dtype)
         for k in range(self.n_interactions):
             message = ContinuousFilter(self.n_gaussians, self.cutoff, self.envelope, name=f"message_{k}")
             y = message(vectors, neighbors, dense(self.n_features, x, f"in_{k}", bias=False)(x))

@@ -15,6 +15,7 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.energy_scale import scale_and_neighbors
+from jorbit.models.layers.total_charge import TotalCharge
 
 Layer = tuple[Array, Array]  # kernel, bias
 
@@ -40,14 +41,24 @@ class AtomNetwork(nn.Module):
     Attributes:
         n_species: rows of the species table.
         cutoff: Å.
+        total_charge: the network reads the total charge of a structure, see `jorbit.models.layers.total_charge`.
+            Without it, ions and molecules of the same atoms have the same energy.
     """
 
     n_species: int
     cutoff: float = 5.0
+    total_charge: bool = False
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
+        # A share of the total charge depends on every atom.
+        whole = getattr(self, "total_charge", False)
+        return Needs(cutoff=self.cutoff, layers=None if whole else self.message_layers)
+
+    @property
+    def message_layers(self) -> int:
+        """How many times atoms hear from their neighbours, one after the other."""
+        return 1
 
     @property
     def fixed_parameters(self) -> tuple[str, ...]:
@@ -66,9 +77,14 @@ class AtomNetwork(nn.Module):
         """Of the training data; 1 before it is known."""
         return self.variable("constants", "average_neighbors", jnp.ones, (), dtype).value
 
-    def embedding(self, species: Array, width: int, dtype: jnp.dtype) -> Float[Array, "atoms width"]:
-        """The row of a learned table that belongs to each atom's species."""
-        return self.param("embedding", nn.initializers.normal(1.0), (self.n_species, width), dtype)[species]
+    def embedding(self, graph: Graph, width: int, dtype: jnp.dtype) -> Float[Array, "atoms width"]:
+        """The row of a learned table that belongs to each atom's species, and its part of the total charge."""
+        table = self.param("embedding", nn.initializers.normal(1.0), (self.n_species, width), dtype)
+        return self.charged(table[graph.species], graph)
+
+    def charged(self, x: Float[Array, "atoms width"], graph: Graph) -> Float[Array, "atoms width"]:
+        """Features that know the total charge, where wanted."""
+        return TotalCharge(name="charge")(x, graph) if self.total_charge else x
 
     def kernel(self, name: str, n_in: int, n_out: int, dtype: jnp.dtype) -> Float[Array, "n_in n_out"]:
         """A learned matrix that keeps the variance of what it multiplies."""

@@ -16,6 +16,7 @@ from jorbit.models.layers.neighbor_moments import NeighborMoments, one_hot_speci
 from jorbit.models.layers.refined_species import refined_first_block
 from jorbit.models.layers.residual import AtomLayers, ResidualUpdate, dense
 from jorbit.models.layers.sensitivity import Sensitivities
+from jorbit.models.layers.total_charge import TotalCharge
 
 
 class HierarchicalNetwork(nn.Module):
@@ -33,6 +34,8 @@ class HierarchicalNetwork(nn.Module):
         n_atom_layers: layers of single atoms in each block.
         soft_min, soft_max: where the first and the last radial function start, Å; soft_max None is 0.9 cutoff.
         envelope: "quadratic" (smooth to second derivatives at the cutoff) or "cosine" (the second derivative jumps).
+        total_charge: atoms learn after each block what their part of the total charge is, see
+            `jorbit.models.layers.total_charge`.
     """
 
     n_species: int
@@ -44,10 +47,13 @@ class HierarchicalNetwork(nn.Module):
     soft_min: float = 0.75
     soft_max: float | None = None
     envelope: str = "quadratic"
+    total_charge: bool = False
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
+        # A share of the total charge depends on every atom.
+        whole = getattr(self, "total_charge", False)
+        return Needs(cutoff=self.cutoff, layers=None if whole else self.n_interactions)
 
     @property
     def l_max(self) -> int:
@@ -81,6 +87,8 @@ class HierarchicalNetwork(nn.Module):
             x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
                 ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
             )
+            if self.total_charge:
+                x = TotalCharge(name=f"charge_{k}")(x, graph)
             levels.append(x)
         energy = HierarchicalEnergy(name="readout")(levels)
         return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
