@@ -25,12 +25,15 @@ class Needs:
             not, the component takes what it needs from the longer one.
         upstream: names of AtomOutputs fields that earlier terms must fill, such as ("charges",).
         float64: positions must be float64; `predict` sees to it.
+        layers: messages one after the other: the energy of an atom depends on atoms within layers * cutoff, and on no
+            others. None: on every atom of the structure, however far.
     """
 
     cutoff: float | None = None
     inner: tuple[float, ...] = ()
     upstream: tuple[str, ...] = ()
     float64: bool = False
+    layers: int | None = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ class CoulombMatrix:
 
     @property
     def needs(self) -> Needs:
-        return Needs()
+        return Needs(layers=None)
 
     @property
     def n_features(self) -> int:

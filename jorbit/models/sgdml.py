@@ -85,7 +85,7 @@ class SGDML:
 
     @property
     def needs(self) -> Needs:
-        return Needs(float64=True)
+        return Needs(float64=True, layers=None)
 
     @property
     def is_periodic(self) -> bool:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jorbit.core.graph import Graph, apply_strain, structure_volumes
 from jorbit.core.ops import sum_over_structures
@@ -14,16 +14,25 @@ from jorbit.core.protocols import Params
 from jorbit.potential.potential import Potential
 
 
-def energy_and_derivatives(potential: Potential, params: Params, graph: Graph) -> Prediction:
+def energy_and_derivatives(
+    potential: Potential, params: Params, graph: Graph, counted: Bool[Array, " atoms"] | None = None
+) -> Prediction:
     """Energies, forces and stresses of a graph in one reverse pass.
 
     forces = -dE/dr; stress = (1/V) dE/dε at ε = 0, where every vector v becomes v @ (1 + ε).
+
+    Args:
+        potential: sum of terms.
+        params: its parameters.
+        graph: one or more structures.
+        counted: the atoms whose energies make up E, all of them if not given. Forces act on the others too.
     """
 
     def total(positions: Array, strain: Array) -> tuple[Array, tuple[Array, Array | None]]:
         strained = apply_strain(dataclasses.replace(graph, positions=positions), strain)
         outputs = potential.outputs(params, strained)
-        return outputs.energy.sum(), (outputs.energy, outputs.charges)
+        energies = outputs.energy if counted is None else jnp.where(counted, outputs.energy, 0.0)
+        return energies.sum(), (energies, outputs.charges)
 
     strain = jnp.zeros_like(graph.cell)
     (_, (energies, charges)), (gradient, virial) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(

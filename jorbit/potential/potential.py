@@ -77,6 +77,21 @@ class Potential:
         return tuple(sorted({float(cutoff) for cutoff in wanted if cutoff is not None}))
 
     @property
+    def reach(self) -> float | None:
+        """How far, Å, the energy of one atom looks: cutoff times layers of messages. None: at the whole structure.
+
+        A part of a larger system that is cut out with this much around it has the right energies inside.
+        """
+        farthest, before = 0.0, 0.0
+        for term in self.terms:
+            if term.needs.layers is None:
+                return None
+            own = (term.needs.cutoff or 0.0) * term.needs.layers
+            farthest = max(farthest, own + (before if term.needs.upstream else 0.0))
+            before = farthest
+        return farthest
+
+    @property
     def needs_float64(self) -> bool:
         """Whether a term refuses other precisions."""
         return any(t.needs.float64 for t in self.terms)

@@ -123,7 +123,7 @@ class ChargeEquilibration:
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
+        return Needs(cutoff=self.cutoff, layers=None)
 
     def check_structure(self, structure: Structure) -> None:
         """Raise for structures that cannot be computed.

@@ -74,7 +74,7 @@ class Dispersion:
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
+        return Needs(cutoff=self.cutoff, layers=2)  # coordination numbers of neighbours count too
 
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """No free parameters."""

@@ -73,7 +73,7 @@ class Ewald:
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff, upstream=("charges",))
+        return Needs(cutoff=self.cutoff, upstream=("charges",), layers=None)
 
     def check_structure(self, structure: Structure) -> None:
         """Raise for structures that cannot be summed.

@@ -46,7 +46,7 @@ class FixedCharges:
 
     @property
     def needs(self) -> Needs:
-        return Needs()
+        return Needs(layers=None)  # charges of a structure are shifted to add up to its total charge
 
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """Shifts of the charges of each species with respect to `charges`: zero."""

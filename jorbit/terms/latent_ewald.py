@@ -78,7 +78,7 @@ class LatentEwald:
 
     @property
     def needs(self) -> Needs:
-        return Needs(cutoff=self.descriptor.needs.cutoff)
+        return Needs(cutoff=self.descriptor.needs.cutoff, layers=None)
 
     @property
     def fixed_parameters(self) -> tuple[str, ...]:

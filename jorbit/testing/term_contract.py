@@ -218,6 +218,24 @@ def check_energy_is_extensive(case: TermCase) -> None:
     require_close(case(far).energy[0], 2 * case(w).energy[0], tolerance, f"{case.name}: two molecules far apart")
 
 
+def check_energies_look_no_farther_than_layers_of_messages(case: TermCase) -> None:
+    """In a chain of atoms the first one does not feel what happens beyond `Needs.layers` links."""
+    layers, cutoff = case.term.needs.layers, case.term.needs.cutoff
+    if layers is None:
+        return
+    links = layers if cutoff is not None else 0
+    n, spacing = min(links + 4, N_ATOMS), 0.7 * (cutoff or 2.0)
+    require(n > links + 1, f"{case.name}: tiny() has {layers} layers of messages; wanted at most {N_ATOMS - 2}.")
+    rng = np.random.default_rng(5)
+    positions = spacing * np.arange(n)[:, None] * np.array([0.6, 0.0, 0.8]) + 0.05 * spacing * rng.normal(size=(n, 3))
+    numbers = np.array(SPECIES.numbers)[np.arange(n) % len(SPECIES)]
+    moved = positions.copy()
+    moved[links + 1 :] += 0.05 * spacing * rng.normal(size=(n - links - 1, 3))
+    before, after = (case(Structure(positions=p, numbers=numbers)).energies[0] for p in (positions, moved))
+    what = f"{case.name}: the energy of an atom feels more than Needs.layers = {layers} links of a chain:"
+    require_close(after, before, 1e-12, what, scale=max(1.0, abs(float(before))))
+
+
 def check_structures_of_a_batch_do_not_feel_each_other(case: TermCase) -> None:
     """The energy of one structure has no gradient with respect to another."""
     graph = case.graph(systems.water(), systems.triclinic_crystal())
@@ -341,6 +359,7 @@ TERM_CHECKS: tuple[Callable[[TermCase], None], ...] = (
     check_forces_and_stress_are_derivatives,
     check_an_atom_crosses_the_cutoff_smoothly,
     check_energy_is_extensive,
+    check_energies_look_no_farther_than_layers_of_messages,
     check_structures_of_a_batch_do_not_feel_each_other,
     check_float32_is_close_to_float64,
     check_a_saved_term_comes_back_bit_for_bit,
