@@ -9,6 +9,7 @@ import typer
 import jorbit
 from jorbit.cli import (
     active,
+    bridges,
     conversion,
     evaluation,
     exporting,
@@ -75,6 +76,8 @@ _add(active.active)
 _add(labelling.label)
 _add(conversion.convert)
 _add(exporting.export)
+_add(bridges.lammps)
+_add(bridges.ipi)
 _add(orbits.orbits)
 _add(ranking.rank)
 _add(inspection.list_components, "list")

@@ -121,7 +121,7 @@ def build_graph(
         cell=jnp.asarray(cell, dtype),
         charge=jnp.asarray(charge, dtype),
         neighborhoods=tuple(
-            _dense([p[c] for p in pairs], offsets, cutoff, n_atoms, capacity.n_slots[c], dtype)
+            dense_neighbors([p[c] for p in pairs], offsets, cutoff, n_atoms, capacity.n_slots[c], dtype)
             for c, cutoff in enumerate(cutoffs)
         ),
         atom_mask=jnp.asarray(np.arange(n_atoms) < offsets[-1]),
@@ -130,9 +130,10 @@ def build_graph(
     )
 
 
-def _dense(
+def dense_neighbors(
     pairs: list[PairList], offsets: np.ndarray, cutoff: float, n_atoms: int, n_slots: int, dtype: jax.typing.DTypeLike
 ) -> Neighbors:
+    """Pairs of structures, sorted by i, as rows of one padded table; atoms of structure k start at offsets[k]."""
     index = np.zeros((n_atoms, n_slots), np.int32)
     shifts = np.zeros((n_atoms, n_slots, 3), np.int32)
     mask = np.zeros((n_atoms, n_slots), bool)
@@ -174,6 +175,7 @@ def pad_labels(labels: Sequence[Labels], structures: Sequence[Structure], graph:
     energy, energy_weight = np.zeros(n_structures), np.zeros(n_structures)
     forces, forces_weight = np.zeros((n_atoms, 3)), np.zeros(n_atoms)
     stress, stress_weight = np.zeros((n_structures, 3, 3)), np.zeros(n_structures)
+    charges, charges_weight = np.zeros(n_atoms), np.zeros(n_atoms)
     start = 0
     for k, (label, s) in enumerate(zip(labels, structures, strict=True)):
         here = slice(start, start + s.n_atoms)
@@ -184,7 +186,9 @@ def pad_labels(labels: Sequence[Labels], structures: Sequence[Structure], graph:
             forces[here], forces_weight[here] = label.forces, label.forces_weight
         if label.stress is not None:
             stress[k], stress_weight[k] = label.stress, label.stress_weight
-    arrays = dict(energy=energy, forces=forces, stress=stress)
+        if label.charges is not None:
+            charges[here], charges_weight[here] = label.charges, 1.0
+    arrays = dict(energy=energy, forces=forces, stress=stress, charges=charges, charges_weight=charges_weight)
     weights = dict(energy_weight=energy_weight, forces_weight=forces_weight, stress_weight=stress_weight)
     return BatchLabels(**{k: jnp.asarray(v, dtype) for k, v in (arrays | weights).items()})
 

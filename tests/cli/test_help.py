@@ -16,7 +16,7 @@ def test_the_promised_commands_are_there():
     fits_and_runs = {"quickstart", "train", "evaluate", "predict", "md", "relax", "label"}
     properties = {"phonons", "elastic", "eos"}
     promised = fits_and_runs | properties | {"convert", "orbits", "rank", "list", "info", "doctor"}
-    promised |= {"uncertainty", "active", "export"}
+    promised |= {"uncertainty", "active", "export", "lammps", "ipi"}
     assert set(COMMANDS) == promised
 
 
