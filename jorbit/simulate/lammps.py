@@ -208,6 +208,11 @@ class LammpsForces:
         self._last_step: int | None = None
         lmp.set_fix_external_callback(fix, self._callback, None)
 
+    @property
+    def n_seen(self) -> int:
+        """Distinct atoms in this rank's graph: its own and those of other ranks around it; 0 before the first step."""
+        return 0 if self._seen is None else self._seen.halo.n_atoms
+
     def run(self, n_steps: int) -> None:
         """`run n_steps`; raises what went wrong."""
         self.command(f"run {n_steps}")
