@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from common import RESULTS
+
 CUTOFF = 5.0
-RESULTS = pathlib.Path(__file__).parent / "results" / "neighbors.json"
 
 
 def arguments() -> argparse.Namespace:
@@ -28,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="cores the process may use")
     parser.add_argument("--cells", type=int, nargs="+", default=[5, 10, 20], help="cubic cells per edge, 8 atoms each")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "neighbors.json")
     return parser.parse_args()
 
 

@@ -10,7 +10,8 @@ import subprocess
 import time
 from typing import Any
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+# JORBIT_BENCH_RESULTS: where `jorbit bench run` wants them, so that a trial does not replace what is published.
+RESULTS = pathlib.Path(os.environ.get("JORBIT_BENCH_RESULTS") or pathlib.Path(__file__).parent / "results")
 
 
 def versions(*names: str) -> dict[str, str]:
@@ -70,8 +71,8 @@ def load_rows(name: str, key: str) -> dict[str, dict]:
 
 def write(name: str, what: str, rows: list[dict], **more: Any) -> pathlib.Path:
     """Write benchmarks/results/<name>.json."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"what": what, **more, "rows": rows}, indent=1) + "\n")
-    print(f"written to results/{path.name}", flush=True)
+    print(f"written to {path.parent.name}/{path.name}", flush=True)
     return path

@@ -9,6 +9,7 @@ import typer
 import jorbit
 from jorbit.cli import (
     active,
+    bench,
     bridges,
     conversion,
     evaluation,
@@ -83,6 +84,7 @@ _add(ranking.rank)
 _add(inspection.list_components, "list")
 _add(inspection.info)
 _add(inspection.doctor)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
