@@ -40,9 +40,15 @@ def md(
         float | None, typer.Option(help="Simulated time in ps; 1 when neither this nor --steps is given.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps between two frames of the trajectory.")] = 10,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.extxyz).")] = Path("md.extxyz"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.extxyz, or .h5 for H5MD).")] = Path(
+        "md.extxyz"
+    ),
     index: Annotated[int, typer.Option(help=INDEX_HELP)] = 0,
     seed: Annotated[int, typer.Option(help="Of the initial velocities and the Langevin noise.")] = 0,
+    precision: Annotated[
+        Literal["float64", "mixed", "float32"],
+        typer.Option(help="mixed: forces in float32, all else in float64; in float32 energies drift."),
+    ] = "float64",
     pressure: Annotated[float, typer.Option(help="GPa, for npt_; positive when the surroundings press.")] = 0.0,
     cell: Annotated[
         Literal["isotropic", "orthorhombic", "full"],
@@ -118,6 +124,7 @@ def md(
             record_every=min(every, n_steps),
             measure=measure or (),
             trajectory=output,
+            dtype=precision,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             resume=resume,

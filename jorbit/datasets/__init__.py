@@ -69,7 +69,7 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
 
     Args:
         path: an extxyz file (.xyz, .extxyz, also with .xz, .gz or .bz2), an npz file, an HDF5 file of
-            `jorbit.datasets.hdf5`, any other file that ASE reads
+            `jorbit.datasets.hdf5` or a trajectory of `jorbit.simulate.run`, any other file that ASE reads
             (.traj, .cif, .vasp, ...), the name of a data set, or one split of it ("ethanol_gfn2:test").
         settings: passed on to `read_extxyz` (such as `energy_key`) or `read_npz` (such as `energy_unit`).
 
@@ -102,10 +102,11 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
         from jorbit.datasets.npz import read_npz
 
         return read_npz(file, **settings)
-    if suffix in HDF5:
+    if suffix in (*HDF5, ".h5md"):
+        from jorbit.datasets.h5md import H5MDFrames, is_h5md
         from jorbit.datasets.hdf5 import HDF5Frames
 
-        return list(HDF5Frames(file, **settings))
+        return list(H5MDFrames(file, **settings) if is_h5md(file) else HDF5Frames(file, **settings))
     from jorbit.datasets.other_formats import read_with_ase
 
     return read_with_ase(file, **settings)

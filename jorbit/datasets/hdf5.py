@@ -11,7 +11,7 @@ import numpy as np
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Frame, Labels, Structure
 
-_PER_ATOM = {"positions": (3,), "numbers": (), "orbits": (), "forces": (3,), "forces_weight": ()}
+_PER_ATOM = {"positions": (3,), "numbers": (), "orbits": (), "forces": (3,), "forces_weight": (), "charges": ()}
 _PER_FRAME = {
     "cell": (3, 3),
     "pbc": (3,),
@@ -35,7 +35,7 @@ def write_hdf5(path: str | os.PathLike[str], frames: Iterable[Frame]) -> None:
     Raises:
         DataError: there are none, or h5py is not installed.
     """
-    h5py = _h5py()
+    h5py = import_h5py()
     target = pathlib.Path(path)
     part = target.with_name(f".{target.name}.part")
     try:
@@ -71,6 +71,7 @@ def _append(file: Any, frames: list[Frame]) -> None:
         rows["orbits"].append(np.full(s.n_atoms, -1) if s.orbits is None else s.orbits)
         rows["forces"].append(np.full((s.n_atoms, 3), np.nan) if labels.forces is None else labels.forces)
         rows["forces_weight"].append(np.broadcast_to(labels.forces_weight, s.n_atoms))
+        rows["charges"].append(np.full(s.n_atoms, np.nan) if labels.charges is None else labels.charges)
         energy = np.nan if labels.energy is None else labels.energy
         stress = nothing if labels.stress is None else labels.stress
         values = (s.cell, s.pbc, s.charge, energy, stress, labels.energy_weight, labels.stress_weight)
@@ -98,7 +99,7 @@ class HDF5Frames(Sequence[Frame]):
     def __init__(self, path: str | os.PathLike[str], chosen: np.ndarray | None = None):
         self.path = pathlib.Path(path)
         try:
-            self._file = _h5py().File(self.path, "r")
+            self._file = import_h5py().File(self.path, "r")
         except OSError as error:
             raise DataError(f"{self.path} cannot be read as HDF5: {error}.") from error
         if self._file.attrs.get("format") != "jorbit-frames-1":
@@ -115,11 +116,11 @@ class HDF5Frames(Sequence[Frame]):
             return HDF5Frames(self.path, self._chosen[index])
         k = int(self._chosen[index])
         atoms = slice(int(self._first[k]), int(self._first[k + 1]))
-        found = {name: self._file[name][atoms] for name in _PER_ATOM}
+        found = {name: self._file[name][atoms] for name in _PER_ATOM if name in self._file}
         found |= {name: self._file[name][k] for name in _PER_FRAME}
 
         def label(name: str) -> Any:
-            value = found[name]
+            value = found.get(name, np.nan)  # older files have no charges
             return None if np.isnan(value).all() else value
 
         energy = label("energy")
@@ -135,6 +136,7 @@ class HDF5Frames(Sequence[Frame]):
             energy=None if energy is None else float(energy),
             forces=label("forces"),
             stress=label("stress"),
+            charges=label("charges"),
             energy_weight=float(found["energy_weight"]),
             forces_weight=found["forces_weight"],
             stress_weight=float(found["stress_weight"]),
@@ -145,7 +147,12 @@ class HDF5Frames(Sequence[Frame]):
         return (self[k] for k in range(len(self)))
 
 
-def _h5py() -> Any:
+def import_h5py() -> Any:
+    """The package.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         import h5py
     except ImportError as error:

@@ -11,6 +11,8 @@ make a new plan.
 
 import dataclasses
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -197,11 +199,20 @@ def search(plan: SearchPlan, positions: Float[Array, "atoms 3"], cell: Float[Arr
 
 
 def update(
-    neighbors: DeviceNeighbors, positions: Float[Array, "atoms 3"], cell: Float[Array, "3 3"]
+    neighbors: DeviceNeighbors,
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    margin: Float[Array, ""] | None = None,
 ) -> DeviceNeighbors:
     """The lists for new positions and cell: searched again only when the old ones may have become incomplete.
 
     Once `overflow` is set it stays set.
+
+    Args:
+        neighbors: the old lists.
+        positions: Cartesian, Å.
+        cell: lattice vectors as rows, Å.
+        margin: how much nearer two atoms may come before the next update, Å; a fifth of the skin when not given.
     """
     plan = neighbors.plan
     positions, cell = jax.lax.stop_gradient((positions, cell))
@@ -212,16 +223,34 @@ def update(
 
     if plan.skin == 0:
         return again(None)
-    full_cell, inverse, _ = geometry(plan, cell.astype(positions.dtype))
-    moved = jnp.matmul(positions, inverse, precision="highest") - neighbors.reference
-    moved = moved - whole_cells(plan, moved)
-    moved = jnp.matmul(moved, full_cell, precision="highest")
-    farthest = jnp.sqrt(jnp.max(jnp.sum(moved * moved, axis=-1)))
+    limit = _RENEW_AT * plan.skin if margin is None else plan.skin - jax.lax.stop_gradient(margin)
+    return jax.lax.cond(approach(neighbors, positions, cell) < limit, lambda _: neighbors, again, None)
+
+
+def approach(
+    neighbors: DeviceNeighbors, positions: Float[Array, "atoms 3"], cell: Float[Array, "3 3"]
+) -> Float[Array, ""]:
+    """How much nearer two atoms can have come since the search, Å: lists are complete while it is below the skin."""
+    plan = neighbors.plan
+    full_cell = geometry(plan, cell.astype(positions.dtype))[0]
+    farthest = farthest_step(neighbors, neighbors.reference, positions, cell)
     # A pair r of the old cell is r F now, F = cell_old^-1 cell: |r F| >= |r| (1 - |F - 1|), and both ends have moved.
     old_inverse = geometry(plan, neighbors.cell.astype(positions.dtype))[1]
     strain = jnp.matmul(old_inverse, full_cell, precision="highest") - jnp.eye(3, dtype=positions.dtype)
-    loss = 2 * farthest + plan.radius * jnp.sqrt(jnp.sum(strain * strain))
-    return jax.lax.cond(loss < _RENEW_AT * plan.skin, lambda _: neighbors, again, None)
+    return 2 * farthest + plan.radius * jnp.sqrt(jnp.sum(strain * strain))
+
+
+def farthest_step(
+    neighbors: DeviceNeighbors,
+    reference: Float[Array, "atoms 3"],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+) -> Float[Array, ""]:
+    """The longest way of an atom from fractional coordinates to Cartesian positions, Å; wrapping does not count."""
+    full_cell, inverse, _ = geometry(neighbors.plan, cell.astype(positions.dtype))
+    moved = jnp.matmul(positions, inverse, precision="highest") - reference
+    moved = jnp.matmul(moved - whole_cells(neighbors.plan, moved), full_cell, precision="highest")
+    return jnp.sqrt(jnp.max(jnp.sum(moved * moved, axis=-1)))
 
 
 def geometry(
@@ -229,7 +258,9 @@ def geometry(
 ) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"], Float[Array, "3"]]:
     """Cell of full rank, its inverse, and its perpendicular widths."""
     full = jnp.where(_periodic(plan).T, cell, jnp.asarray(np.array(plan.filler), cell.dtype))
-    inverse = jnp.linalg.inv(full)
+    # By cross products: a factorisation of a 3 x 3 matrix takes longer than the step of a small molecule's list.
+    columns = jnp.stack([jnp.cross(full[1], full[2]), jnp.cross(full[2], full[0]), jnp.cross(full[0], full[1])], axis=1)
+    inverse = columns / jnp.sum(full[0] * columns[:, 0])
     return full, inverse, 1.0 / jnp.sqrt(jnp.sum(inverse * inverse, axis=0))
 
 
@@ -307,7 +338,7 @@ def _compact(
     return jnp.where(valid, 32 * word_index + position, 0), valid, total
 
 
-def _in_blocks(function, arrays):  # type: ignore[no-untyped-def]
+def _in_blocks(function: Callable[[Any], Any], arrays: tuple[Array, ...]) -> Any:
     """`function` over blocks of atoms, so that the candidates of a large system never exist all at once."""
     n_atoms = arrays[0].shape[0]
     size = 4096 if jax.default_backend() == "cpu" else 65536

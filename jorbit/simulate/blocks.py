@@ -61,16 +61,21 @@ def make_block(
     measurements: tuple[Measurement, ...],
     with_stress: bool,
 ) -> Callable[[Progress, Array], tuple[Progress, dict[str, Array]]]:
-    """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches."""
+    """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches.
 
-    def step(_: Any, carry: tuple[Any, NeighborList]) -> tuple[Any, NeighborList]:
-        state, neighbors = carry
-        state = integrator.apply(state, neighbor=neighbors)
-        return state, neighbors.update(state.position, **_box(integrator, state))
+    `observed["missed"]` tells where atoms moved so far in one step that the forces at its end may lack pairs.
+    """
+
+    def step(_: Any, carry: tuple[Any, NeighborList, Array]) -> tuple[Any, NeighborList, Array]:
+        before, neighbors, missed = carry
+        state = integrator.apply(before, neighbor=neighbors)
+        neighbors, now = neighbors.follow(state.position, before.position, **_box(integrator, state))
+        return state, neighbors, missed | now
 
     def stretch(progress: Progress, n: Array) -> tuple[Progress, dict[str, Array]]:
-        state, neighbors = jax.lax.fori_loop(0, n, step, (progress.state, progress.neighbors))
-        observed = observe(integrator, energy_fn, mass, state, neighbors, with_stress)
+        start = (progress.state, progress.neighbors, jnp.zeros((), bool))
+        state, neighbors, missed = jax.lax.fori_loop(0, n, step, start)
+        observed = {"missed": missed} | observe(integrator, energy_fn, mass, state, neighbors, with_stress)
         velocities = observed["momenta"] / mass * FS
         snapshot = Snapshot(
             observed["positions"], velocities, observed["cells"] if "cells" in observed else neighbors.lists.cell
@@ -156,7 +161,7 @@ def more_room(
             bin_capacity=min(len(lists.reference), int(np.ceil(grow * lists.plan.bin_capacity))),
         )
         at = jnp.matmul(lists.reference, geometry(plan, lists.cell)[0], precision="highest")
-        return progress.neighbors.replace(lists=jax.jit(search, static_argnums=0)(plan, at, lists.cell))  # type: ignore[attr-defined]
+        return dataclasses.replace(progress.neighbors, lists=jax.jit(search, static_argnums=0)(plan, at, lists.cell))
     try:
         if attempts <= _MOST_ATTEMPTS:
             roomier = dataclasses.replace(neighbor_fn, headroom=neighbor_fn.headroom * _GROWTH**attempts)

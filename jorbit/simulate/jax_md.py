@@ -22,7 +22,7 @@ from jorbit.core.protocols import Params
 from jorbit.core.pytree import pytree, static
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import round_up
-from jorbit.graphs.cell_list import DeviceNeighbors, plan_search, search, update
+from jorbit.graphs.cell_list import DeviceNeighbors, approach, farthest_step, geometry, plan_search, search, update
 from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
 from jorbit.potential.potential import Potential
 from jorbit.simulate.boxes import Box, inspect_displacement, rows_from_box
@@ -48,6 +48,13 @@ class NeighborList:
         return self.lists.overflow
 
     @property
+    def format(self) -> Any:
+        """jax-md's name of the layout of `idx`."""
+        from jax_md import partition
+
+        return partition.Dense
+
+    @property
     def idx(self) -> Array:
         """Neighbours of each atom at the largest cutoff, `n_atoms` in empty slots, as in jax-md's Dense format."""
         n_atoms = self.lists.reference.shape[0]
@@ -62,7 +69,28 @@ class NeighborList:
         cell = self.lists.cell if box is None else rows_from_box(box, dtype)
         cell = cell.astype(dtype)
         cartesian = jnp.matmul(position, cell, precision="highest") if self.fractional_coordinates else position
-        return self.replace(lists=update(self.lists, cartesian, cell))  # type: ignore[attr-defined]
+        return dataclasses.replace(self, lists=update(self.lists, cartesian, cell))
+
+    def follow(self, position: Array, before: Array, box: Box = None) -> tuple["NeighborList", Array]:
+        """The list after one step of an integrator, and whether the old one may have missed pairs at its end.
+
+        Searched again in time for a next step that is twice as long as this one.
+
+        Args:
+            position: after the step.
+            before: before it.
+            box: after it, where it changes.
+        """
+        cell = (self.lists.cell if box is None else rows_from_box(box, position.dtype)).astype(position.dtype)
+        plan = self.lists.plan
+        if self.fractional_coordinates:
+            cartesian, start = jnp.matmul(position, cell, precision="highest"), before
+        else:
+            cartesian, start = position, jnp.matmul(before, geometry(plan, cell)[1], precision="highest")
+        step = farthest_step(self.lists, start, cartesian, cell)
+        lists = update(self.lists, cartesian, cell, jnp.maximum(4.0 * step, 0.1 * plan.skin))
+        missed = approach(self.lists, cartesian, cell) >= plan.skin
+        return dataclasses.replace(self, lists=lists), missed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +144,10 @@ class NeighborFunctions:
         """The list for new positions; can be compiled."""
         return neighbors.update(position, **kwargs)
 
+    def __call__(self, position: Array, neighbors: NeighborList | None = None, **kwargs: Any) -> NeighborList:
+        """`allocate` without neighbors, `update` with them, as some functions of jax-md call it."""
+        return self.allocate(position, **kwargs) if neighbors is None else neighbors.update(position, **kwargs)
+
     def __iter__(self) -> Iterator[Callable]:
         """So that `allocate, update = neighbor_fn` works."""
         return iter((self.allocate, self.update))
@@ -146,10 +178,17 @@ class EnergyFunction:
         box: Box = None,
         perturbation: Any = None,
         params: Params = None,
+        species: Any = None,
         **_: Any,
     ) -> AtomOutputs:
-        """Per-atom energies (and charges, features) of all terms, with the arguments of `energy_fn`."""
+        """Per-atom energies (and charges, features) of all terms, with the arguments of `energy_fn`.
+
+        `species` puts atoms of other rows of the potential's table on the same places.
+        """
         graph, ok = self._graph_and_check(position, neighbor, box, perturbation)
+        if species is not None:
+            numbers = jnp.asarray(np.array(self.potential.species.numbers, np.int32))[species]
+            graph = dataclasses.replace(graph, species=species, numbers=numbers)
         outputs = self.potential.outputs(self.params if params is None else params, graph)
         return dataclasses.replace(outputs, energy=outputs.energy * jnp.where(ok, 1.0, jnp.nan).astype(position.dtype))
 

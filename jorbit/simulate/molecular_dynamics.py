@@ -22,15 +22,15 @@ from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
 from jorbit.simulate.blocks import Progress, configuration, make_block, more_room, record_plan
 from jorbit.simulate.frames import Observer, Series, blown_up, frames_of
-from jorbit.simulate.integrators import Surroundings, make_integrator, thermal_momenta
+from jorbit.simulate.integrators import Integrator, Surroundings, make_integrator, thermal_momenta
 from jorbit.simulate.jax_md import functions_for
 from jorbit.simulate.live import LiveReport, interruptions
 from jorbit.simulate.md_checkpoint import identity_of, load_dynamics, save_dynamics
 from jorbit.simulate.md_result import SimulationResult
 from jorbit.simulate.measurements import Measurement, chosen_measurements
 from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
-from jorbit.simulate.precision import float_precision
-from jorbit.simulate.trajectory import TrajectoryWriter
+from jorbit.simulate.precision import ForcesInFloat32, float_precision, state_type
+from jorbit.simulate.trajectory import writer_for
 from jorbit.simulate.watchman import Watch, Watchman, graph_of, watched
 
 
@@ -92,7 +92,7 @@ def run(
         block_size: steps per compiled block, rounded to a multiple of `record_every`.
         measure: "stress" (or "pressure"), "rdf", "msd", "vacf", or objects of `jorbit.simulate.measurements`, on the
             device and at every record. Stress is always measured under constant pressure.
-        trajectory: extxyz file for positions, momenta, forces, energies and times.
+        trajectory: file for positions, momenta, forces, energies and times: extxyz, or HDF5 (.h5, H5MD).
         checkpoint: file from which the run can be taken up again.
         checkpoint_every: seconds between two checkpoints; 0 writes one after every block.
         resume: go on from the checkpoint; without one the run starts from the beginning.
@@ -101,7 +101,7 @@ def run(
         seed: of the random velocities and of random forces.
         skin: of the neighbour list, Å.
         capacity_multiplier: how much larger arrays are than the start needs.
-        dtype: "float64" or "float32". Energies drift in float32.
+        dtype: "float64", "float32" (energies drift), or "mixed": float64 positions and momenta, float32 forces.
         orbits: what `jorbit.find_orbits` returned; recorded frames are watched for bonds that break or form. The
             orbits of the potential are watched anyway.
         observers: functions called with the `Frames` of each finished block; one that returns a reason ends the run.
@@ -150,21 +150,15 @@ def run(
         cell=cell,
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(float_precision(dtype))
-        mass = jnp.asarray(masses, dtype)[:, None]
+        stack.enter_context(float_precision(dtype, mixed=True))
+        real = state_type(dtype)
+        mass = jnp.asarray(masses, real)[:, None]
 
-        def fresh_energy(position: Any, neighbor: Any, **kwargs: Any) -> Any:
-            # Integrators move atoms before they ask for forces: look at the list again, so that none is missed.
-            energy = energy_fn(position, neighbor=neighbor.update(position, box=kwargs.get("box")), **kwargs)
-            if watch is None or not watch.bias_height:
-                return energy
-            return energy + watch.bias(graph_of(energy_fn, position, neighbor, kwargs.get("box")))
-
-        chosen = make_integrator(integrator, fresh_energy, timestep, surroundings)
-        if chosen.changes_cell and not np.all(structure.pbc):
+        changes_cell = make_integrator(integrator, lambda *_, **__: None, timestep, surroundings).changes_cell
+        if changes_cell and not np.all(structure.pbc):
             raise ConfigError("Constant pressure needs a cell that repeats in all three directions.")
         with_stress, measurements = chosen_measurements(measure, structure, capacity_multiplier)
-        with_stress = with_stress or chosen.changes_cell
+        with_stress = with_stress or changes_cell
         if with_stress and not np.all(structure.pbc):
             raise ConfigError("Stress needs a cell that repeats in all three directions.")
         neighbor_fn, energy_fn = functions_for(
@@ -173,9 +167,25 @@ def run(
             structure,
             skin=skin,
             capacity_multiplier=capacity_multiplier,
-            fractional_coordinates=chosen.changes_cell,
+            fractional_coordinates=changes_cell,
         )
-        chosen = chosen if watch is None else watched(watch, chosen, energy_fn)
+
+        energy_in_step: Any = ForcesInFloat32(energy_fn) if dtype == "mixed" else energy_fn
+
+        def integrator_for(careful: bool) -> Integrator:
+            def energy(position: Any, neighbor: Any, **kwargs: Any) -> Any:
+                if careful:  # atoms have moved since the lists were looked at
+                    neighbor = neighbor.update(position, box=kwargs.get("box"))
+                value = energy_in_step(position, neighbor=neighbor, **kwargs)
+                if watch is None or not watch.bias_height:
+                    return value
+                return value + watch.bias(graph_of(energy_fn, position, neighbor, kwargs.get("box")))
+
+            made = make_integrator(integrator, energy, timestep, surroundings)
+            return made if watch is None else watched(watch, made, energy_fn)
+
+        careful = skin == 0 or callable(integrator)  # others ask for forces where steps end, and lists are made there
+        chosen = integrator_for(careful)
 
         def compiled() -> Callable:
             return counted_jit(make_block(chosen, energy_fn, mass, measurements, with_stress), "simulate_block")
@@ -183,15 +193,15 @@ def run(
         block = compiled()
         compiled_before = compilations().get("simulate_block", 0)
         box: dict[str, Any] = {}
-        position = jnp.asarray(structure.positions, dtype)
-        if chosen.changes_cell:
-            position = jnp.asarray(structure.positions @ np.linalg.inv(structure.cell), dtype)
-            box = {"box": jnp.asarray(structure.cell.T, dtype)}
+        position = jnp.asarray(structure.positions, real)
+        if changes_cell:
+            position = jnp.asarray(structure.positions @ np.linalg.inv(structure.cell), real)
+            box = {"box": jnp.asarray(structure.cell.T, real)}
         key = jax.random.key(seed)
         if velocities is None:
             momenta = thermal_momenta(jax.random.fold_in(key, 1), mass, surroundings.kT)
         else:
-            momenta = jnp.asarray(np.asarray(velocities) * masses[:, None] / FS, dtype)
+            momenta = jnp.asarray(np.asarray(velocities) * masses[:, None] / FS, real)
         neighbors = neighbor_fn.allocate(position, **box)
         kT = surroundings.kT
         start = jax.jit(lambda n: chosen.init(key, position, mass=mass, neighbor=n, momenta=momenta, kT=kT, **box))
@@ -208,18 +218,22 @@ def run(
             now, arrays, memory = load_dynamics(file, now, identity)
             series = Series([arrays])
             done, seconds, keep = memory["done"], memory["seconds"], memory["trajectory"]
+            if memory.get("careful") and not careful:
+                careful, chosen = True, integrator_for(True)
+                block = compiled()
             if orbit_watch is not None:
                 orbit_watch.remember([OrbitEvent(**event) for event in memory["orbit_events"]])
         if done > n_steps:
             raise ConfigError(f"The checkpoint {file} is of step {done}, beyond n_steps={n_steps}: ask for more steps.")
         watchman = None if watch is None else Watchman(watch, structure, timestep, done)
-        writer = stack.enter_context(TrajectoryWriter(trajectory, keep))
+        writer = stack.enter_context(writer_for(trajectory, masses, keep))
         live = stack.enter_context(LiveReport(progress, n_steps, timestep, n_atoms, done))
         interrupted = stack.enter_context(interruptions(wanted=file is not None))
 
         def save() -> None:
             if file is not None:
-                notes = dict(done=done, trajectory=writer.mark(), seconds=seconds + time.perf_counter() - started)
+                notes = dict(done=done, trajectory=writer.mark(), careful=careful)
+                notes["seconds"] = seconds + time.perf_counter() - started
                 notes["orbit_events"] = (
                     [] if orbit_watch is None else [dataclasses.asdict(e) for e in orbit_watch.events]
                 )
@@ -231,6 +245,7 @@ def run(
             after, observed = block(now, jnp.asarray(plan[0]))
             overflows = [m.overflow(s) for m, s in zip(measurements, after.sums, strict=True)]
             observed, too_many, too_small = jax.device_get((observed, after.neighbors.did_buffer_overflow, overflows))
+            missed = bool(observed.pop("missed").any())
             if too_many or any(too_small):
                 attempts, n_reallocations = attempts + 1, n_reallocations + 1
                 if too_many:
@@ -241,7 +256,12 @@ def run(
                     measurements = tuple(m.prepared(here, roomier) for m in measurements)
                     block = compiled()
                 continue
-            frames = frames_of(structure, observed, plan.pop(0), done, timestep)
+            frames = frames_of(structure, observed, plan[0], done, timestep)
+            if missed and not careful and frames.n_sound() == len(frames):
+                careful, chosen, n_reallocations = True, integrator_for(True), n_reallocations + 1
+                block = compiled()  # which looks at the lists before every force
+                continue
+            plan.pop(0)
             if watchman is not None:
                 state, frames, stopped = watchman.look(after.state, frames)
                 after = dataclasses.replace(after, state=state)
@@ -265,7 +285,7 @@ def run(
             m.name: m.result(jax.device_get(s), record_every * timestep)
             for m, s in zip(measurements, now.sums, strict=True)
         }
-    last_cell = np.asarray(last_cell, np.float64) if chosen.changes_cell else structure.cell
+    last_cell = np.asarray(last_cell, np.float64) if changes_cell else structure.cell
     return SimulationResult.of(
         series.arrays(),
         structure=dataclasses.replace(structure, positions=np.asarray(positions, np.float64), cell=last_cell),

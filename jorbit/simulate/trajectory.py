@@ -4,10 +4,11 @@ import io
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import ase.io
 import numpy as np
+from jaxtyping import Float
 
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Labels
@@ -28,6 +29,15 @@ def open_for_writing(path: str | Path) -> TextIO:
             f"The trajectory {path} cannot be written: {error.strerror}. Choose a folder that exists and is yours to "
             "write to."
         ) from error
+
+
+def writer_for(path: str | Path | None, masses: Float[np.ndarray, " atoms"], keep: int | None) -> Any:
+    """A writer for the format that the name of the file asks for: extxyz, or HDF5 (.h5, .hdf5, .h5md)."""
+    if path is not None and Path(path).suffix.lower() in (".h5", ".hdf5", ".h5md"):
+        from jorbit.simulate.trajectory_hdf5 import HDF5Writer
+
+        return HDF5Writer(path, masses, keep)
+    return TrajectoryWriter(path, keep)
 
 
 class TrajectoryWriter:
