@@ -1,33 +1,62 @@
-"""The pages in docs/ say what is true: the example of extending.md runs, and the rooms of architecture.md exist."""
+"""The pages in docs/ say what is true: components of extending.md and recipes/ run, rooms of architecture.md exist."""
 
 import importlib.metadata
 import pathlib
 import re
 
+import numpy as np
+import pytest
+
 import jorbit
+from jorbit.core.structure import Frame, Labels
+from jorbit.datasets import DATASETS
+from jorbit.datasets.extxyz import write_extxyz
+from jorbit.descriptors import DESCRIPTORS
+from jorbit.losses import LOSSES
+from jorbit.models import MODELS
 from jorbit.terms import TERMS
+from jorbit.testing import systems
+
+REGISTRIES = {registry.group: registry for registry in (DATASETS, DESCRIPTORS, LOSSES, MODELS, TERMS)}
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PACKAGE = pathlib.Path(jorbit.__file__).parent
 
 
-def test_the_example_of_a_new_term_keeps_its_contract(tmp_path, monkeypatch, capsys):
-    term, use = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), flags=re.DOTALL)
-    (tmp_path / "my_terms.py").write_text(term)
+PAGES = ["extending.md", "recipes/descriptor.md", "recipes/loss.md", "recipes/dataset.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, pytest.param("recipes/model.md", marks=pytest.mark.slow)])
+def test_a_component_written_as_a_page_says_keeps_its_contract(page, tmp_path, monkeypatch, capsys):
+    """Its first block is the component, its second the use; the entry point is what an installed package would give."""
+    text = (DOCS / page).read_text()
+    component, use = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / re.findall(r"[Ss]ave it\s+as `(\w+\.py)`", text)[0]).write_text(component)
+    if page.endswith("dataset.md"):
+        water = systems.water()
+        frames = [Frame(structure=water, labels=Labels(energy=float(-k), forces=np.zeros((3, 3)))) for k in range(10)]
+        write_extxyz(tmp_path / "my_water.extxyz", frames)
     monkeypatch.syspath_prepend(tmp_path)
+    group, name, value = re.findall(r'entry-points\."(jorbit\.\w+)"\]\n(\w+) = "(\S+)"', text)[0]
     entry_points = importlib.metadata.entry_points
 
-    def with_morse(*, group):
-        mine = [importlib.metadata.EntryPoint("morse", "my_terms:Morse", group)] if group == "jorbit.terms" else []
+    def with_mine(*, group, wanted=group):
+        mine = [importlib.metadata.EntryPoint(name, value, group)] if group == wanted else []
         return [*entry_points(group=group), *mine]
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", with_morse)
-    monkeypatch.setattr(TERMS, "_with_plugins", None)
+    registry = REGISTRIES[group]
+    monkeypatch.setattr(importlib.metadata, "entry_points", with_mine)
+    monkeypatch.setattr(registry, "_with_plugins", None)
     try:
-        exec(compile(use, "extending.md", "exec"), {})
+        exec(compile(use, page, "exec"), {"__name__": page})
+        assert registry.load(name).__module__ == value.partition(":")[0]
     finally:
-        TERMS._with_plugins = None
-    assert len(re.findall(r"-?\d\.\d+", capsys.readouterr().out)) == 9
+        registry._with_plugins = None
+    printed = capsys.readouterr().out
+    if page == "extending.md":
+        assert len(re.findall(r"-?\d\.\d+", printed)) == 9
+    if page == "recipes/dataset.md":
+        assert "10 frames" in printed and " 2 " in printed
 
 
 def test_every_file_that_architecture_says_is_there_is_there():
