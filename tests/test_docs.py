@@ -74,3 +74,19 @@ def test_every_room_is_on_the_plan():
     assert {room for room in rooms if f"── {room}/" not in page} <= {"tests", "docs"}
     for core in (PACKAGE / "core").glob("[a-z]*.py"):
         assert core.name in page, f"core/{core.name} is not on the plan"
+
+
+def test_the_code_of_the_migration_page_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "migration.md").read_text(), flags=re.DOTALL)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "migration.md", "exec"), names)
+    energies = [float(x) for x in re.findall(r"-\d+\.\d+", capsys.readouterr().out)]
+    assert len(energies) == 2 and np.ptp(energies) < 0.1  # eV: one step apart
+    assert names["atoms"].get_forces().shape == (9, 3)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_of_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[)#]", (DOCS / page).read_text()):
+        assert target.startswith("http") or (DOCS / target).exists(), target
