@@ -1,12 +1,14 @@
 """A potential as the force provider of i-PI, over a socket: i-PI moves the atoms, jorbit computes them."""
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import ase
 import numpy as np
-from ase.calculators.socketio import SocketClient
+from ase.calculators.socketio import IPIProtocol, SocketClient
+from ase.parallel import DummyMPI
 
 from jorbit.core.errors import ConfigError, DataError, MissingInputError, SimulationError
 from jorbit.simulate.ase_calculator import Calculator
@@ -79,11 +81,23 @@ def serve_ipi(
     return n
 
 
+class _Client(SocketClient):
+    """ASE's client on a socket that is connected already; ASE would leave one open for every attempt in vain."""
+
+    def __init__(self, connected: socket.socket):
+        self.comm = DummyMPI()
+        self.protocol = IPIProtocol(connected)
+        self.log = self.protocol.log
+        self.closed = False
+        self.bead_index, self.bead_initbytes = 0, b""
+        self.state = "READY"
+
+
 def _connect(address: str, port: int, name: str | None, wait: float) -> SocketClient:
     give_up = time.monotonic() + wait
     while True:
         try:
-            return SocketClient(host=address, port=port, unixsocket=name)
+            return _Client(_connected(address, port, name))
         except OSError as error:
             if time.monotonic() < give_up:
                 time.sleep(0.1)
@@ -94,3 +108,15 @@ def _connect(address: str, port: int, name: str | None, wait: float) -> SocketCl
                 f'i-pi input.xml, with <ffsocket mode="{mode}"> and the same address'
                 f"{' and port' if name is None else ''}."
             ) from error
+
+
+def _connected(address: str, port: int, name: str | None) -> socket.socket:
+    if name is None:
+        return socket.create_connection((address, port))
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.connect(UNIX_PREFIX + name)
+    except OSError:
+        connected.close()
+        raise
+    return connected

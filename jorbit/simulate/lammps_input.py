@@ -165,7 +165,7 @@ fix             integrate all {integrator}
 
 thermo          {options.every}
 thermo_style    custom step temp pe etotal press vol
-thermo_modify   format float %.8g
+thermo_modify   format float %.10g
 dump            trajectory all custom {options.every} {name}.lammpstrj id type element xu yu zu
 dump_modify     trajectory sort id element {symbols}
 """
