@@ -160,6 +160,10 @@ def attach(
     return LammpsForces(lmp, comm, potential, params, rows, depth, skin, charge, dtype, fix)
 
 
+class _ElsewhereError(SimulationError):
+    """Another rank could not compute a step."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
     """What a rank sees between two searches: distinct atoms, their graph, and which of its rows are its own."""
@@ -239,7 +243,8 @@ class LammpsForces:
                 self._step(step, n_local, f)
         except BaseException as error:  # Ctrl-C as well: ctypes would swallow it
             self.failure = error
-            print(f"jorbit stops the run. {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            if not isinstance(error, _ElsewhereError):
+                print(f"jorbit stops the run. {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if self.failure is not None:
             self.lmp.force_timeout()
 
@@ -277,7 +282,7 @@ class LammpsForces:
         if self._comm is not None and self._comm.allreduce(int(failure is not None)):
             told = self._comm.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
             rank, text = next((k, text) for k, text in enumerate(told) if text is not None)
-            failure = failure or SimulationError(f"Rank {rank} stopped. {text}")
+            failure = failure or _ElsewhereError(f"Rank {rank} stopped. {text}")
         if failure is not None:
             raise failure
         return result  # type: ignore[return-value]
