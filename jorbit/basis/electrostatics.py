@@ -17,6 +17,7 @@ from jax.scipy.special import erf, erfc
 from jaxtyping import Bool, Float
 
 from jorbit.basis.kspace import grid_for, wave_potential
+from jorbit.basis.mesh import mesh_for, mesh_potential
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.graph import Graph, pair_vectors
@@ -77,6 +78,11 @@ class Splitting:
     def grid(self) -> tuple[int, int, int]:
         """Waves along each direction."""
         return grid_for(self.k_cutoff, (self.max_length, self.max_length, self.max_length))
+
+    @functools.cached_property
+    def mesh(self) -> tuple[int, int]:
+        """Mesh points along each direction, and the order of splines, of a particle-mesh sum."""
+        return mesh_for(self.alpha, self.k_cutoff, self.accuracy, self.max_length)
 
     def check(self, structure: Structure, name: str) -> None:
         """Raise for a structure that these sums do not reach.
@@ -205,6 +211,7 @@ def coulomb_potential(
     where: Surroundings | None = None,
     *,
     points: bool = True,
+    by_mesh: bool = False,
 ) -> Float[Array, "atoms channels"]:
     """Potential at each atom of all other charges (and of the images of its own), eV/e; NaN where sums do not reach.
 
@@ -218,6 +225,7 @@ def coulomb_potential(
         where: `surroundings(graph, splitting)`, if at hand.
         points: charges are points. False: they are smeared out, erf(alpha r) / r is all there is, and no neighbours are
             needed.
+        by_mesh: waves are summed by Fourier transforms of a mesh, see `jorbit.basis.mesh`.
 
     References:
         Ewald, Ann. Phys. 369, 253 (1921). de Leeuw, Perram and Smith, Proc. R. Soc. A 373, 27 (1980).
@@ -239,7 +247,12 @@ def coulomb_potential(
 
         inverse = jnp.swapaxes(where.reciprocal, -1, -2)[graph.owner] / (2.0 * jnp.pi)
         fractional = jnp.einsum("ax,axd->ad", graph.positions, inverse, precision="highest")
-        waves = wave_potential(fractional, charges, member, where.reciprocal, weights, splitting.grid)
+        if by_mesh:
+            size, order = splitting.mesh
+            sizes, inside = (size, size, size), jnp.where(here[:, None], charges, 0.0)
+            waves = mesh_potential(fractional, inside, graph.owner, where.reciprocal, weights, sizes, order)
+        else:
+            waves = wave_potential(fractional, charges, member, where.reciprocal, weights, splitting.grid)
         total = member.T @ charges
         background = jnp.pi / (alpha**2 * where.volume)[:, None] * total
         own = 2.0 * alpha / math.sqrt(math.pi) * charges + background[graph.owner]

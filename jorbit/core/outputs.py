@@ -14,11 +14,13 @@ class AtomOutputs:
     Attributes:
         energy: eV, zero on padding.
         charges: e, or None when no term predicted any.
+        dipoles: of single atoms, e Å, or None.
         features: learned per-atom features, or None.
     """
 
     energy: Float[Array, " atoms"]
     charges: Float[Array, " atoms"] | None = None
+    dipoles: Float[Array, "atoms 3"] | None = None
     features: Float[Array, "atoms features"] | None = None
 
 
@@ -50,8 +52,8 @@ class BatchLabels:
     """Reference results in the padded shapes of a graph; weight 0 = absent.
 
     Attributes:
-        energy: per structure, eV. forces: eV/Å. stress: eV/Å^3.
-        energy_weight, forces_weight, stress_weight: 0 where there is no label.
+        energy: per structure, eV. forces: eV/Å. stress: eV/Å^3. charges: e.
+        energy_weight, forces_weight, stress_weight, charges_weight: 0 where there is no label.
     """
 
     energy: Float[Array, " structures"]
@@ -60,3 +62,5 @@ class BatchLabels:
     energy_weight: Float[Array, " structures"]
     forces_weight: Float[Array, " atoms"]
     stress_weight: Float[Array, " structures"]
+    charges: Float[Array, " atoms"] | None = None
+    charges_weight: Float[Array, " atoms"] | None = None

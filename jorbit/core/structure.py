@@ -109,6 +109,7 @@ class Labels:
         energy: total energy, eV.
         forces: [atoms, 3], eV/Å.
         stress: (1/V) dE/dε, [3, 3], eV/Å^3, positive under tension.
+        charges: of atoms, e; trained on where the loss gives them a weight.
         energy_weight, forces_weight, stress_weight: relative weights in a fit; 0 leaves the label out. Forces may have
             one weight per atom.
     """
@@ -116,6 +117,7 @@ class Labels:
     energy: float | None = None
     forces: Float[np.ndarray, "atoms 3"] | None = None
     stress: Float[np.ndarray, "3 3"] | None = None
+    charges: Float[np.ndarray, " atoms"] | None = None
     energy_weight: float = 1.0
     forces_weight: float | Float[np.ndarray, " atoms"] = 1.0
     stress_weight: float = 1.0

@@ -103,6 +103,9 @@ def format_frame(frame: Frame) -> str:
     if labels.forces is not None:
         columns += ":forces:R:3"
         blocks.append(labels.forces)
+    if labels.charges is not None:
+        columns += ":charges:R:1"
+        blocks.append(np.asarray(labels.charges)[:, None])
     if np.ndim(labels.forces_weight) == 1:
         columns += ":forces_weight:R:1"
         blocks.append(np.asarray(labels.forces_weight)[:, None])

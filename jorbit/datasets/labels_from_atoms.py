@@ -25,6 +25,7 @@ ENERGY_KEYS = (
 ) + ("REF_Energy", "energy_dft", "DFT_total_energy")
 FORCES_KEYS = ("forces", "force", "REF_forces", "ref_forces", "dft_forces", "dft_force", "DFT_forces", "REF_Forces")
 STRESS_KEYS = ("stress", "REF_stress", "ref_stress", "dft_stress", "DFT_stress")
+CHARGES_KEYS = ("charges", "REF_charges", "ref_charges", "ref_charge", "atomic_charges", "hirshfeld_charges")
 VIRIAL_KEYS = ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "DFT_virial")
 _WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
 ASYMMETRY = 1e-3  # relative; files carry stresses with few digits
@@ -104,6 +105,7 @@ def frame_from_atoms(atoms: ase.Atoms, keys: LabelKeys, where: str) -> Frame:
         energy=energy,
         forces=forces,
         stress=_stress(stress, virial, structure, keys, where),
+        charges=_charges(found, structure.n_atoms, where),
         **{key: _weight(found[key], structure.n_atoms, where, key) for key in _WEIGHTS if key in found},
     )
     used = {"charge", "total_charge", "free_energy", *ENERGY_KEYS, *FORCES_KEYS, *STRESS_KEYS, *VIRIAL_KEYS, *_WEIGHTS}
@@ -114,6 +116,12 @@ def frame_from_atoms(atoms: ase.Atoms, keys: LabelKeys, where: str) -> Frame:
         if key not in used
     }
     return Frame(structure=structure, labels=labels, info=info)
+
+
+def _charges(found: dict, n_atoms: int, where: str) -> np.ndarray | None:
+    """One number for each atom, under the first usual name that has such."""
+    key = next((k for k in CHARGES_KEYS if k in found and np.shape(found[k]) == (n_atoms,)), None)
+    return None if key is None else _numbers(found[key], (n_atoms,), where, key)
 
 
 def _everything(atoms: ase.Atoms) -> dict[str, Any]:

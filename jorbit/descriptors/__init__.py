@@ -20,6 +20,7 @@ DESCRIPTORS = Registry(
         "bessel": "jorbit.descriptors.bessel:Bessel",
         "coulomb_matrix": "jorbit.descriptors.coulomb_matrix:CoulombMatrix",
         "soap": "jorbit.descriptors.soap:SOAP",
+        "lode": "jorbit.descriptors.lode:LODE",
         "pruned": "jorbit.descriptors.pruned:Pruned",
     },
 )

@@ -5,6 +5,7 @@ from jorbit.core.registry import Registry
 LOSSES = Registry(
     "loss",
     {
+        "charges": "jorbit.losses.charges:ChargesLoss",
         "energy": "jorbit.losses.energy:EnergyLoss",
         "forces": "jorbit.losses.forces:ForcesLoss",
         "stress": "jorbit.losses.stress:StressLoss",

@@ -11,12 +11,12 @@ from jorbit.core.graph import Graph
 from jorbit.core.ops import safe_divide, sum_over_structures
 from jorbit.core.outputs import BatchLabels, Prediction
 
-Quantity = Literal["energy", "forces", "stress"]
-QUANTITIES = ("energy", "forces", "stress")
+Quantity = Literal["energy", "forces", "stress", "charges"]
+QUANTITIES = ("energy", "forces", "stress", "charges")
 
 
 def check_quantity(quantity: str) -> None:
-    """Raise a ConfigError for anything but energy, forces and stress."""
+    """Raise a ConfigError for anything but the names of quantities that have labels."""
     if quantity not in QUANTITIES:
         raise ConfigError(f"Wanted a quantity in {QUANTITIES}, got {quantity!r}.")
 
@@ -33,8 +33,15 @@ def residuals(
 
     Returns:
         energy: per structure and atom, eV/atom, [structures, 1]; forces: eV/Å, [atoms, 3]; stress: eV/Å^3,
-        [structures, 9].
+        [structures, 9]; charges: e, [atoms, 1], weight 0 where nothing predicts them.
     """
+    if quantity == "charges":
+        if prediction.charges is None or labels.charges is None or labels.charges_weight is None:
+            none = jnp.zeros_like(graph.positions[:, 0])
+            return none[:, None], none
+        difference = (jnp.asarray(prediction.charges) - labels.charges)[:, None]
+        counts = graph.atom_mask & (labels.charges_weight > 0)
+        return jnp.where(counts[:, None], difference, 0.0), jnp.where(counts, labels.charges_weight, 0.0)
     if quantity == "forces":
         difference, weight, real = prediction.forces - labels.forces, labels.forces_weight, graph.atom_mask
     elif quantity == "stress":

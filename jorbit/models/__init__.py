@@ -8,6 +8,7 @@ MODELS = Registry(
         "ani": "jorbit.models.ani:ANI",
         "hiphop": "jorbit.models.hiphop:HipHop",
         "hipnn": "jorbit.models.hipnn:HipNN",
+        "charges": "jorbit.models.charges:Charges",
         "dimenet": "jorbit.models.dimenet:DimeNet",
         "gap": "jorbit.models.gap:GAP",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",

@@ -156,7 +156,7 @@ class MACE(AtomNetwork):
                 lambda *arrays, s=shape, w=weights: layer_features(s, w, *arrays), inputs, block
             )
             energy = energy + part
-        return self.energies(graph, energy)
+        return self.energies(graph, energy, features[:, 0])
 
     def _layer_weights(self, layer: int, shape: LayerShape, dtype: jnp.dtype) -> dict[str, Any]:
         """Parameters of a layer; scale factors by numbers of inputs are applied where the weights are used."""

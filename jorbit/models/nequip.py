@@ -123,8 +123,9 @@ class NequIP(AtomNetwork):
             inputs = (vectors, graph.species, own, sent)
             rows = map_atom_blocks(lambda *a, k=layer, w=weights: self._layer(k, w, *a), inputs, block)
             features = split_kinds(rows, self.kinds(layer + 1))
-        scalars = features[0, 0][0] @ self.kernel("readout_0", n, max(n // 2, 1), dtype)
-        return self.energies(graph, (scalars @ self.kernel("readout_1", max(n // 2, 1), 1, dtype))[:, 0])
+        scalars = features[0, 0][0]
+        hidden = scalars @ self.kernel("readout_0", n, max(n // 2, 1), dtype)
+        return self.energies(graph, (hidden @ self.kernel("readout_1", max(n // 2, 1), 1, dtype))[:, 0], scalars)
 
     @property
     def species_tables(self) -> tuple[str, ...]:

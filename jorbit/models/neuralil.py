@@ -71,7 +71,7 @@ class NeuralIL(AtomNetwork):
         for k, width in enumerate(self.hidden):
             x = self._residual(k, x, width)
         kernel = self.param("readout", nn.initializers.normal(1.0 / math.sqrt(x.shape[1])), (x.shape[1],), dtype)
-        return self.energies(graph, x @ kernel)
+        return self.energies(graph, x @ kernel, x)
 
     def _residual(self, k: int, x: Float[Array, "atoms n_in"], width: int) -> Float[Array, "atoms {width}"]:
         short, y = x, x

@@ -10,14 +10,15 @@ from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.outputs import AtomOutputs
-from jorbit.models.layers.atom_network import AtomNetwork, Layer, linear, silu
+from jorbit.models.layers.atom_network import Layer, linear, silu
 from jorbit.models.layers.envelopes import check_envelope, envelope
+from jorbit.models.layers.ewald_messages import EwaldNetwork
 
 RADIAL = {"bessel": bessel, "gaussian": gaussians}
 AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
-class PaiNN(AtomNetwork):
+class PaiNN(EwaldNetwork):
     """E_i = scale_z readout(s_i) + shift_z after layers of messages and updates of scalars s and vectors v.
 
     A message adds sum_j (phi(s_j) W(r_ij))_1 to s_i and sum_j v_j (..)_2 + r_ij/|r_ij| (..)_3 to v_i, with W a linear
@@ -35,6 +36,8 @@ class PaiNN(AtomNetwork):
             derivative jumps there).
         softening: of norms.
         block: atoms computed together on a CPU, when there are more than 256.
+        total_charge, ewald_widths, ewald_channels, ewald_accuracy, ewald_max_length: the total charge as an input, and
+            messages at all distances, see `jorbit.models.layers.ewald_messages.EwaldNetwork`.
 
     Example:
         >>> PaiNN(n_species=2).needs.cutoff
@@ -98,10 +101,12 @@ class PaiNN(AtomNetwork):
                 scalars, tensors = self._message(vectors, scalars, sent, tensors, others, filters, bias)
                 return self._update(scalars, tensors, left, right, update)
 
+            far = self.far_messages(layer, scalars, graph)
             scalars, tensors = map_atom_blocks(one, inputs, block)
+            scalars = scalars + far
         hidden = silu(scalars, self.layer("readout_0", n, max(n // 2, 1), dtype))
         energy = linear(hidden, self.layer("readout_1", max(n // 2, 1), 1, dtype))[:, 0]
-        return self.energies(graph, energy)
+        return self.energies(graph, energy, scalars)
 
     def _message(
         self,

@@ -11,14 +11,14 @@ from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.ops import gather_neighbors, safe_norm
 from jorbit.core.outputs import AtomOutputs
 from jorbit.models.layers.activations import ACTIVATIONS, check_activation, shifted_softplus
-from jorbit.models.layers.atom_network import AtomNetwork
 from jorbit.models.layers.envelopes import check_envelope, envelope
+from jorbit.models.layers.ewald_messages import EwaldNetwork
 from jorbit.models.layers.residual import dense
 
 BLOCK = 64  # atoms whose filters fit in a core's cache
 
 
-class SchNet(AtomNetwork):
+class SchNet(EwaldNetwork):
     """x_i += W''(phi(W' sum_j f(r_ij) * (W x_j) + b') + b''), f a network of Gaussians of the distance.
 
     x^0 is an embedding of the species, * multiplies feature by feature. E_i = scale_z (w . phi'(W x + b) + c) + shift_z
@@ -33,6 +33,8 @@ class SchNet(AtomNetwork):
         envelope: of the filters, "quadratic" (smooth to second derivatives at the cutoff) or "cosine" (the second
             derivative jumps there).
         readout_activation: phi', one of `jorbit.models.layers.activations`.
+        total_charge, ewald_widths, ewald_channels, ewald_accuracy, ewald_max_length: the total charge as an input, and
+            messages at all distances, see `jorbit.models.layers.ewald_messages.EwaldNetwork`.
 
     Example:
         >>> SchNet(n_species=2, cutoff=5.5).needs.cutoff
@@ -68,9 +70,9 @@ class SchNet(AtomNetwork):
             message = ContinuousFilter(self.n_gaussians, self.cutoff, self.envelope, name=f"message_{k}")
             y = message(vectors, neighbors, dense(self.n_features, x, f"in_{k}", bias=False)(x))
             y = shifted_softplus(dense(self.n_features, x, f"out_{k}")(y))
-            x = x + dense(self.n_features, x, f"update_{k}")(y)
+            x = x + dense(self.n_features, x, f"update_{k}")(y) + self.far_messages(k, x, graph)
         hidden = ACTIVATIONS[self.readout_activation](dense(max(self.n_features // 2, 1), x, "hidden")(x))
-        return self.energies(graph, dense(1, x, "readout")(hidden)[:, 0])
+        return self.energies(graph, dense(1, x, "readout")(hidden)[:, 0], x)
 
 
 class ContinuousFilter(nn.Module):

@@ -163,6 +163,7 @@ def _combine(before: AtomOutputs, new: AtomOutputs, graph: Graph) -> AtomOutputs
     return AtomOutputs(
         energy=before.energy + jnp.where(graph.atom_mask, new.energy, 0.0),
         charges=before.charges if new.charges is None else new.charges,
+        dipoles=before.dipoles if new.dipoles is None else new.dipoles,
         features=before.features if new.features is None else new.features,
     )
 

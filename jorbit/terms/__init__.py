@@ -11,6 +11,7 @@ TERMS = Registry(
         "fixed_charges": "jorbit.terms.fixed_charges:FixedCharges",
         "latent_ewald": "jorbit.terms.latent_ewald:LatentEwald",
         "lennard_jones": "jorbit.terms.lennard_jones:LennardJones",
+        "multipoles": "jorbit.terms.multipoles:Multipoles",
         "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
         "repulsion": "jorbit.terms.repulsion:Repulsion",
         "zbl": "jorbit.terms.zbl:ZBL",

@@ -16,7 +16,7 @@ from jorbit.testing import systems
 from jorbit.testing.requirements import require, require_close, require_finite
 from jorbit.testing.systems import SPECIES
 
-FIELDS = ("energy", "forces", "stress")
+FIELDS = ("energy", "forces", "stress", "charges")
 
 
 def loss_problem(seed: int = 0, error: float = 0.1) -> tuple[Prediction, BatchLabels, Graph]:
@@ -25,7 +25,12 @@ def loss_problem(seed: int = 0, error: float = 0.1) -> tuple[Prediction, BatchLa
     structures = [systems.water(), systems.triclinic_crystal(), systems.slab()]
     graph = build_graph(structures, SPECIES, [], dtype=jnp.float64)
     labels = [
-        Labels(energy=float(rng.normal()), forces=rng.normal(size=(s.n_atoms, 3)), stress=rng.normal(size=(3, 3)))
+        Labels(
+            energy=float(rng.normal()),
+            forces=rng.normal(size=(s.n_atoms, 3)),
+            stress=rng.normal(size=(3, 3)),
+            charges=rng.normal(size=s.n_atoms),
+        )
         for s in structures
     ]
     batch = pad_labels(labels, structures, graph)
@@ -38,6 +43,7 @@ def loss_problem(seed: int = 0, error: float = 0.1) -> tuple[Prediction, BatchLa
         energies=off(jnp.zeros(graph.n_atoms, jnp.float64)),
         forces=off(batch.forces),
         stress=off(batch.stress),
+        charges=off(jnp.asarray(batch.charges)),
     )
     return prediction, batch, graph
 
@@ -68,6 +74,7 @@ def check_padding_and_weight_zero_do_not_count(loss: Loss) -> None:
         energy_weight=labels.energy_weight.at[0].set(0.0),
         forces_weight=labels.forces_weight.at[1].set(0.0),
         stress_weight=labels.stress_weight.at[2].set(0.0),
+        charges_weight=jnp.asarray(labels.charges_weight).at[1].set(0.0),
     )
     function = jax.value_and_grad(lambda p, y: loss(p, y, graph))
     value, gradient = function(prediction, labels)
@@ -76,6 +83,7 @@ def check_padding_and_weight_zero_do_not_count(loss: Loss) -> None:
             "energy": jnp.where(labels.energy_weight > 0, labels.energy, junk),
             "forces": jnp.where(labels.forces_weight[:, None] > 0, labels.forces, junk),
             "stress": jnp.where(labels.stress_weight[:, None, None] > 0, labels.stress, junk),
+            "charges": jnp.where(jnp.asarray(labels.charges_weight) > 0, jnp.asarray(labels.charges), junk),
         }
         again, gradient_again = function(prediction, dataclasses.replace(labels, **spoiled))
         require(again == value, f"{loss}: {junk} under weight 0 changes the loss from {value} to {again}.")

@@ -28,7 +28,7 @@ from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
 from jorbit.train.log_sinks import check_sinks
 from jorbit.train.loop import Loop, Problem
-from jorbit.train.objective import reweighted, species_factors
+from jorbit.train.objective import check_charge_labels, reweighted, species_factors
 from jorbit.train.parallel import Devices
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.statistics import compositions
@@ -222,6 +222,8 @@ def prepare(
     frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
     if config.structure_weights:
         frames = reweighted(frames, config.structure_weights)
+    if config.loss.charges:
+        check_charge_labels(frames)
     references = _references(potential, frames, config, initial)
     models = tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy))
     trained = dataclasses.replace(potential, terms=models)

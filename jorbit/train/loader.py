@@ -149,6 +149,8 @@ class FrameStore:
             energy_weight=floats("energy_weight", -1),
             forces_weight=floats("forces_weight", -1),
             stress_weight=floats("stress_weight", -1),
+            charges=floats("charges", -1),
+            charges_weight=floats("charges_weight", -1),
         )
         return graph, labels
 
@@ -209,9 +211,9 @@ def frame_store(
             arrays = stacked_on_disk(file, str(len(buckets)), found, len(members))
         buckets.append(Bucket(capacity, np.array(members), arrays))
     store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of)
-    kinds = ("energy_weight", "forces_weight", "stress_weight")
+    kinds = ("energy_weight", "forces_weight", "stress_weight", "charges_weight")
     if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):
-        raise DataError("None of the frames has an energy, forces or a stress with a weight: nothing to learn from.")
+        raise DataError("None of the frames has a label with a weight (energy, forces, ...): nothing to learn from.")
     return store
 
 

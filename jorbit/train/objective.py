@@ -2,32 +2,35 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import BatchLabels, Prediction
 from jorbit.core.protocols import Loss
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.core.structure import Frame, Labels
+from jorbit.losses.charges import ChargesLoss
 from jorbit.losses.energy import EnergyLoss
 from jorbit.losses.forces import ForcesLoss
 from jorbit.losses.huber import HuberLoss
 from jorbit.losses.stress import StressLoss
 
+CHARGE_TOLERANCE = 0.1  # e; charges in files are rounded
 _SQUARED = {"energy": EnergyLoss, "forces": ForcesLoss, "stress": StressLoss}
 
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Weights of the mean squared errors: of energies, (eV/atom)^2, of forces, (eV/Å)^2, of stresses, (eV/Å^3)^2.
+    """Weights of the mean squared errors: energies, (eV/atom)^2, forces, (eV/Å)^2, stresses, (eV/Å^3)^2, charges, e^2.
 
     Attributes:
-        energy, forces, stress: 0 leaves the kind out.
+        energy, forces, stress, charges: 0 leaves the kind out. Charges need a term that predicts them.
         huber_energy, huber_forces, huber_stress: where the loss of this kind turns linear, in eV/atom, eV/Å or eV/Å^3;
             None for squares everywhere. Twice the Huber loss is used, so that small errors cost the same either way.
 
@@ -42,6 +45,7 @@ class LossWeights:
     huber_energy: float | None = None
     huber_forces: float | None = None
     huber_stress: float | None = None
+    charges: float = 0.0
 
     def objective(self) -> "Objective":
         """The loss itself."""
@@ -52,6 +56,8 @@ class LossWeights:
                 parts.append((2.0 * weight, HuberLoss(kind, delta)))  # type: ignore[arg-type]
             elif weight:
                 parts.append((weight, squared()))
+        if self.charges:
+            parts.append((self.charges, ChargesLoss()))
         return Objective(tuple(parts))
 
 
@@ -79,6 +85,31 @@ class Objective:
         for weight, loss in self.parts:
             total = total + weight * loss(prediction, labels, graph)
         return total
+
+
+def check_charge_labels(frames: Iterable[Frame]) -> None:
+    """Raise unless charges can be learned: there are some, and those of each frame add up to its total charge.
+
+    Raises:
+        DataError: no charges, or a frame whose total charge is another.
+    """
+    n_labels = 0
+    for k, frame in enumerate(frames):
+        if frame.labels.charges is None:
+            continue
+        n_labels += 1
+        total = float(np.sum(frame.labels.charges))
+        if abs(total - frame.structure.charge) > CHARGE_TOLERANCE:
+            raise DataError(
+                f"The charges of frame {k} add up to {total:.2f} e, but its total charge is "
+                f"{frame.structure.charge:g} e, which predicted charges are shifted to. Set its total charge "
+                "(charge=... in an extxyz header), or leave the charges out."
+            )
+    if not n_labels:
+        raise DataError(
+            "The loss has a weight for charges, but no frame has any. Wanted one number for each atom, in a column "
+            "'charges' of an extxyz file; or set the weight to 0."
+        )
 
 
 def reweighted(frames: Sequence[Frame], by_kind: Mapping[str, float]) -> list[Frame]:

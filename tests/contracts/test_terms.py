@@ -16,7 +16,7 @@ def knows_one_system(cls) -> bool:
 
 COMPONENTS = {f"{registry.kind}:{name}": (registry, name) for registry in (MODELS, TERMS) for name in registry}
 # Long to compile: sums over waves within sums over atoms, and the larger networks.
-SLOW = {"term:charge_equilibration", "term:ewald", "term:latent_ewald"}
+SLOW = {"term:charge_equilibration", "term:ewald", "term:latent_ewald", "term:multipoles", "model:charges"}
 SLOW |= {
     "model:ani",
     "model:dimenet",
@@ -26,6 +26,7 @@ SLOW |= {
     "model:mace",
     "model:painn",
     "model:schnet",
+    "model:three_body_gap",
 }
 ONE_SYSTEM = [c for c, (registry, name) in COMPONENTS.items() if knows_one_system(registry.load(name))]
 

@@ -65,13 +65,15 @@ class AtomNetwork(nn.Module):
         """What training leaves alone."""
         return ("constants/*",)
 
-    def energies(self, graph: Graph, values: Float[Array, " atoms"]) -> AtomOutputs:
-        """What the network made of each atom, in eV."""
+    def energies(
+        self, graph: Graph, values: Float[Array, " atoms"], features: Float[Array, "atoms features"] | None = None
+    ) -> AtomOutputs:
+        """What the network made of each atom, in eV, and the features it came from, for terms that follow."""
         shape, dtype = (self.n_species,), values.dtype
         scale = self.variable("constants", "energy_scale", jnp.ones, shape, dtype).value
         shift = self.variable("constants", "energy_shift", jnp.zeros, shape, dtype).value
         energy = scale[graph.species] * values + shift[graph.species]
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0), features=features)
 
     def average_neighbors(self, dtype: jnp.dtype) -> Float[Array, ""]:
         """Of the training data; 1 before it is known."""

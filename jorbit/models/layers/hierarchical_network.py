@@ -91,7 +91,7 @@ class HierarchicalNetwork(nn.Module):
                 x = TotalCharge(name=f"charge_{k}")(x, graph)
             levels.append(x)
         energy = HierarchicalEnergy(name="readout")(levels)
-        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0))
+        return AtomOutputs(energy=jnp.where(graph.atom_mask, energy, 0.0), features=x)
 
     def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
         """The unit of energy from training data; the trained parameters stay as they are."""
