@@ -76,14 +76,20 @@ def elastic(
     model: Annotated[Path, typer.Argument(help=MODEL_HELP)],
     start: Annotated[str, typer.Argument(help=START_HELP)],
     relax: Annotated[bool, typer.Option(help=RELAX_HELP)] = True,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Figure (.png, .pdf or .svg).")] = Path("elastic.png"),
     data: Annotated[Path | None, typer.Option(help="Also write the numbers here (.npz, eV/Å³).")] = None,
     index: Annotated[int, typer.Option(help=INDEX_HELP)] = 0,
 ) -> None:
     """Elastic constants of a crystal with relaxed atoms (GPa), and the moduli of the polycrystal.
 
+    The figure shows Young's modulus of the single crystal against the direction it is pulled in.
+
     Example: [bold]jorbit elastic model.safetensors si.xyz[/]
     """
-    potential, params, structure = _prepared(model, start, index, relax, data)
+    potential, params, structure = _prepared(model, start, index, relax, output, data)
+    import numpy as np
+
+    from jorbit.report.properties import draw_directional_modulus
     from jorbit.simulate.elasticity import elastic_constants
 
     found = elastic_constants(potential, params, structure)
@@ -96,6 +102,14 @@ def elastic(
     console.print(f"Young's modulus {found.young_modulus / GPA:.3f} GPa, Poisson's ratio {found.poisson_ratio:.3f}")
     if not found.is_stable:
         err().print("[yellow]Not stable:[/] some small strain costs no energy.")
+    angles = np.linspace(0.0, 2 * np.pi, 181)
+    circle = {"xy": (0, 1), "yz": (1, 2), "zx": (2, 0)}
+    planes = {}
+    for name, (a, b) in circle.items():
+        directions = np.cos(angles)[:, None] * np.eye(3)[a] + np.sin(angles)[:, None] * np.eye(3)[b]
+        planes[name] = found.young_along(directions) / GPA
+    draw_directional_modulus(angles, planes, "Young's modulus by direction (GPa)").savefig(output, dpi=150)
+    console.print(f"figure          {escape(str(output))}")
     _save(data, constants=found.constants, clamped=found.clamped, stress=found.stress)
 
 

@@ -62,6 +62,24 @@ def draw_equation_of_state(
     return figure
 
 
+def draw_directional_modulus(
+    angles: Float[np.ndarray, " angles"],
+    planes: dict[str, Float[np.ndarray, " angles"]],
+    title: str,
+    theme: Theme = LIGHT,
+) -> Any:
+    """A modulus (GPa) against the direction within planes: one closed curve per plane, by name."""
+    figure = _matplotlib().figure.Figure(figsize=(5.0, 5.0), layout="constrained", facecolor=theme.background)
+    axes = figure.add_subplot(projection="polar")
+    for k, (name, values) in enumerate(planes.items()):
+        axes.plot(angles, values, color=theme.lines[k % len(theme.lines)], lw=1.6, label=name)
+    axes.set_rmin(0.0)
+    axes.set_title(title, color=theme.text, fontsize=10)
+    axes.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme.text)
+    _dress([axes], theme)
+    return figure
+
+
 def _dress(axes: Any, theme: Theme) -> None:
     for one in axes:
         one.set_facecolor(theme.background)

@@ -68,6 +68,15 @@ class ElasticConstants:
         b, g = self.bulk_modulus, self.shear_modulus
         return (3 * b - 2 * g) / (6 * b + 2 * g)
 
+    def young_along(self, directions: Float[np.ndarray, "directions 3"]) -> Float[np.ndarray, " directions"]:
+        """Young's modulus of the single crystal pulled along directions (any length), eV/Å^3."""
+        n = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        # The strain that a unit stress n n makes, seen along n; Voigt's shear strains are twice the tensor's.
+        stress = np.stack([n[:, a] * n[:, b] for a, b in _VOIGT], axis=1)
+        twice = np.array([1.0 if a == b else 2.0 for a, b in _VOIGT])
+        compliance = np.linalg.inv(self.constants)
+        return 1.0 / np.einsum("ni,ij,nj->n", stress * twice, compliance, stress * twice)
+
     @property
     def is_stable(self) -> bool:
         """Whether every small strain costs energy (Born)."""

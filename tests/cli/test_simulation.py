@@ -73,6 +73,7 @@ def test_cell_of_a_molecule_cannot_be_relaxed(run, model, data, tmp_path):
     assert result.exit_code == 1 and "repeats in all three directions" in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_made_longer_by_the_same_command(run, model, data, tmp_path):
     words = ("md", model, data, "--ensemble", "temp_csvr", "--seed", 3, "--measure", "msd", "--checkpoint-every", 0)
     whole = run(*words, "--steps", 40, "-o", tmp_path / "whole.extxyz")
@@ -109,7 +110,7 @@ def argon(tmp_path):
 
 def test_properties_of_a_crystal_are_printed_drawn_and_saved(run, argon, tmp_path):
     eos = run("eos", *argon, "-o", tmp_path / "eos.png", "--data", tmp_path / "eos.npz")
-    elastic = run("elastic", *argon, "--data", tmp_path / "elastic.npz")
+    elastic = run("elastic", *argon, "-o", tmp_path / "elastic.png", "--data", tmp_path / "elastic.npz")
     phonons = run("phonons", *argon, "--supercell", 2, "--mesh", 3, "--points", 8, "-o", tmp_path / "bands.png")
     for result in (eos, elastic, phonons):
         assert result.exit_code == 0, result.stderr

@@ -95,6 +95,13 @@ def test_pair_forces_obey_cauchy_and_both_ways_to_the_bulk_modulus_agree():
     curve = equation_of_state(*SHORT, crystal, span=0.02, n_points=7)
     assert found.bulk_modulus == pytest.approx(curve.bulk_modulus, rel=5e-3)
     assert 0 < found.poisson_ratio < 0.5 and found.young_modulus > found.shear_modulus
+    # Cubic: 1 / E(n) = S11 - 2 (S11 - S12 - S44 / 2) (l^2 m^2 + m^2 n^2 + n^2 l^2).
+    s = np.linalg.inv(found.constants)
+    n = np.array([[1.0, 0, 0], [1, 1, 0], [1, 1, 1], [3, 1, -2]])
+    u = n / np.linalg.norm(n, axis=1, keepdims=True)
+    mixed = (u[:, 0] * u[:, 1]) ** 2 + (u[:, 1] * u[:, 2]) ** 2 + (u[:, 2] * u[:, 0]) ** 2
+    expected = 1 / (s[0, 0] - 2 * (s[0, 0] - s[0, 1] - s[3, 3] / 2) * mixed)
+    np.testing.assert_allclose(found.young_along(n), expected, rtol=1e-4)
     squeezed = dataclasses.replace(crystal, cell=0.9 * crystal.cell, positions=0.9 * crystal.positions)
     with pytest.raises(SimulationError, match="GPa is left"):
         elastic_constants(*SHORT, squeezed)
