@@ -14,6 +14,7 @@ TERMS = Registry(
         "multipoles": "jorbit.terms.multipoles:Multipoles",
         "reference_energy": "jorbit.terms.reference_energy:ReferenceEnergy",
         "repulsion": "jorbit.terms.repulsion:Repulsion",
+        "stillinger_weber": "jorbit.terms.stillinger_weber:StillingerWeber",
         "zbl": "jorbit.terms.zbl:ZBL",
     },
 )
