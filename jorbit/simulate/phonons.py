@@ -134,7 +134,21 @@ def phonons(
     with jax.enable_x64(True):
         graph = potential.graph(whole, dtype="float64")
         found = np.asarray(_constants(potential, params, graph, n))[:, :, : len(positions)]
-    return Phonons(structure, found.reshape(n, 3, -1, 3), _shortest(structure, cells, repeats), repeats)
+    return phonons_of(structure, found.reshape(n, 3, -1, 3), repeats)
+
+
+def phonons_of(
+    structure: Structure, constants: Float[np.ndarray, "atoms 3 all 3"], repeats: tuple[int, int, int]
+) -> Phonons:
+    """Phonons of given force constants.
+
+    Args:
+        structure: the primitive cell.
+        constants: between its atoms and those of the supercell (cell by cell, the last direction fastest), eV/Å^2.
+        repeats: of the supercell.
+    """
+    cells = np.array(list(np.ndindex(*repeats)))
+    return Phonons(structure, constants, _shortest(structure, cells, repeats), repeats)
 
 
 def _rows(potential: Potential, params: Params, graph: Graph, n: int) -> jax.Array:
