@@ -232,7 +232,7 @@ def check_energies_look_no_farther_than_layers_of_messages(case: TermCase) -> No
     moved = positions.copy()
     moved[links + 1 :] += 0.05 * spacing * rng.normal(size=(n - links - 1, 3))
     before, after = (case(Structure(positions=p, numbers=numbers)).energies[0] for p in (positions, moved))
-    what = f"{case.name}: the energy of an atom feels more than Needs.layers = {layers} links of a chain:"
+    what = f"{case.name}: the energy of an atom feels more than Needs.layers = {layers} links of a chain"
     require_close(after, before, 1e-12, what, scale=max(1.0, abs(float(before))))
 
 
