@@ -5,11 +5,12 @@ find_python = for p in $(PYTHON) python3.11 python3.12 python3.13 python3 python
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 \
 	&& { echo "$$p"; break; }; done
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test test-all lint clean
 
 help:
 	@echo "make quickstart   install into .venv, fit a potential to the shipped data and run molecular dynamics with it"
 	@echo "make test         install into .venv and run the tests"
+	@echo "make test-all     the long tests as well"
 	@echo "make lint         ruff, the import rules, pyright"
 	@echo "make clean        remove .venv and what the others wrote"
 
@@ -38,6 +39,9 @@ quickstart: .venv/installed
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+test-all: .venv/installed-test
+	.venv/bin/python -m pytest -n 2 --dist loadgroup --slow
 
 lint: .venv/installed-lint
 	.venv/bin/ruff check .

@@ -1,12 +1,21 @@
 """Fixtures and rules of the test run: strict promotion, reproducible random tests, slow tests last."""
 
 import os
+import tempfile
 
 # Before numpy and tblite are loaded: several threads add in an order that depends on the load of the machine, and
 # tests that compare two runs of tblite bit by bit would fail now and then. Two test processes use two cores anyway.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What one process of this run has compiled, the others (commands, notebooks, runs that are killed and resumed) read.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/jorbit-tests-{os.getpid()}")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Reading what it compiled, XLA (jaxlib 0.10) takes two of its own tuning flags for features the processor lacks.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import pathlib
+import shutil
 import time
 
 import hypothesis
@@ -63,9 +72,26 @@ def x64():
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--slow`: the long tests as well."""
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow (`-m slow`: only those)")
+
+
+def pytest_unconfigure() -> None:
+    """The first process of a run named the directory of compiled functions after itself, and removes it."""
+    own = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if own.endswith(f"jorbit-tests-{os.getpid()}"):
+        shutil.rmtree(own, ignore_errors=True)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests run after all others, and the tests of one file in one process: they share compiled functions."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run on demand, after the others; those of one file in one process: they share compiled functions."""
+    asked_for = config.option.slow or "slow" in config.option.markexpr or any("::" in arg for arg in config.args)
+    if not asked_for:
+        slow_ones = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow_ones)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
     for item in items:
         if not item.get_closest_marker("xdist_group"):

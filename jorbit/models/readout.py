@@ -15,10 +15,11 @@ from jorbit.descriptors.ace import ACE
 from jorbit.models.layers.activations import ACTIVATIONS, check_activation
 from jorbit.models.layers.energy_scale import energy_scale
 from jorbit.models.layers.feature_statistics import FeatureStatistics
+from jorbit.models.layers.network import Network
 from jorbit.models.layers.species_networks import map_species
 
 
-class Readout(nn.Module):
+class Readout(Network):
     """E_i = s * (network_z(x_i) + linear_z . x_i), x_i = (B_i - shift_z) / scale_z, z the species of atom i.
 
     B_i are the features of the descriptor. Shift and scale are the mean and standard deviation of each feature over the
@@ -57,11 +58,6 @@ class Readout(nn.Module):
     @property
     def needs(self) -> Needs:
         return self.descriptor.needs
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
 
     @nn.compact
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:

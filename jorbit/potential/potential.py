@@ -122,8 +122,10 @@ class Potential:
         """Initial parameters, a dictionary with one entry per term."""
         params, upstream = {}, _nothing(graph)
         for k, (name, term) in enumerate(zip(self.names, self.terms, strict=True)):
+            self._check_upstream(k, upstream)
             params[name] = term.init(jax.random.fold_in(key, k), graph, upstream)
-            upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
+            if k + 1 < len(self.terms):
+                upstream = _passed_on(self, k, params[name], graph, upstream)
         return params
 
     def outputs(self, params: Params, graph: Graph) -> AtomOutputs:
@@ -134,25 +136,32 @@ class Potential:
         """
         upstream = _nothing(graph)
         with jax.default_matmul_precision("highest"):
-            for name, term in zip(self.names, self.terms, strict=True):
+            for k, name in enumerate(self.names):
                 if name not in params:
                     raise MissingInputError(f"The parameters hold {sorted(params)}, but the potential needs {name!r}.")
-                upstream = _combine(upstream, self._apply(term, name, params[name], graph, upstream), graph)
+                upstream = self._after(k, params[name], graph, upstream)
         return upstream
 
     def energy(self, params: Params, graph: Graph) -> Float[Array, " structures"]:
         """Energy of each structure, eV; 0 for padding."""
         return sum_over_structures(self.outputs(params, graph).energy, graph)
 
-    @staticmethod
-    def _apply(term: Term, name: str, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        for field in term.needs.upstream:
+    def _after(self, k: int, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
+        """What the first k + 1 terms make together, from what the first k made."""
+        self._check_upstream(k, upstream)
+        new = self.terms[k].apply(_as_dtype(params, graph.positions.dtype), graph, upstream)
+        return _combine(upstream, new, graph)
+
+    def _check_upstream(self, k: int, upstream: AtomOutputs) -> None:
+        for field in self.terms[k].needs.upstream:
             if getattr(upstream, field) is None:
                 raise MissingInputError(
-                    f"The term {name!r} needs {field} of each atom, but no earlier term produced any. "
+                    f"The term {self.names[k]!r} needs {field} of each atom, but no earlier term produced any. "
                     f"Put a term that predicts {field} before it."
                 )
-        return term.apply(_as_dtype(params, graph.positions.dtype), graph, upstream)
+
+
+_passed_on = jax.jit(Potential._after, static_argnums=(0, 1))
 
 
 def _nothing(graph: Graph) -> AtomOutputs:

@@ -32,7 +32,7 @@ def _evaluate(potential: Potential, params: Params, graph: Graph) -> Prediction:
     for cutoff, wide in zip(potential.cutoffs, graph.neighborhoods, strict=True):
         same = Neighbors(cutoff=cutoff, index=wide.index, shifts=wide.shifts, mask=wide.mask)
         exact.append(trim(graph, same, cutoff))
-    return energy_and_derivatives(potential, params, graph.replace(neighborhoods=tuple(exact)))  # type: ignore[attr-defined]
+    return energy_and_derivatives(potential, params, dataclasses.replace(graph, neighborhoods=tuple(exact)))
 
 
 _compiled = counted_jit(_evaluate, "ase_calculator", static_argnums=0)
@@ -125,7 +125,7 @@ class Calculator(ase.calculators.calculator.Calculator):
         if graph is not None and old is not None and self._still_valid(old, structure):
             positions = np.zeros(graph.positions.shape)
             positions[: structure.n_atoms] = structure.positions
-            return graph.replace(positions=jnp.asarray(positions, self.dtype))  # type: ignore[attr-defined]
+            return dataclasses.replace(graph, positions=jnp.asarray(positions, self.dtype))
         cutoffs = [c + self.skin for c in self.potential.cutoffs]
         room = None
         if graph is not None and graph.n_atoms == round_up(structure.n_atoms):

@@ -5,6 +5,7 @@ step moves atoms by R (exp(x) - 1) once more although the box has already carrie
 quantity is kept to second order in the time step.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -162,13 +163,13 @@ def npt_langevin(
         p = jnp.matmul(p, shrink, precision="highest") + time * state.force
         p = jnp.matmul(p, shrink, precision="highest")
         g = g + 0.5 * time * push(p)
-        return state.replace(momentum=p, box_momentum=g)  # type: ignore[attr-defined]
+        return dataclasses.replace(state, momentum=p, box_momentum=g)
 
     def drift(state: FlexibleCellState, time: float) -> FlexibleCellState:
         half = symmetric_exponential(0.5 * time * state.box_momentum / state.box_mass)
         middle = jnp.matmul(half, state.box, precision="highest")
         position = shift_fn(state.position, time * state.momentum / state.mass, box=middle)
-        return state.replace(position=position, box=jnp.matmul(half, middle, precision="highest"))  # type: ignore[attr-defined]
+        return dataclasses.replace(state, position=position, box=jnp.matmul(half, middle, precision="highest"))
 
     def heat(state: FlexibleCellState, temperature: Any) -> FlexibleCellState:
         key, atoms, walls = jax.random.split(state.rng, 3)
@@ -176,8 +177,8 @@ def npt_langevin(
         keep, keep_box = jnp.exp(jnp.asarray(-gamma * dt, dtype)), jnp.exp(jnp.asarray(-friction * dt, dtype))
         noise = jnp.sqrt((1 - keep**2) * state.mass * temperature) * jax.random.normal(atoms, p.shape, dtype)
         box_noise = jnp.sqrt((1 - keep_box**2) * state.box_mass * temperature) * jax.random.normal(walls, (3, 3), dtype)
-        return state.replace(  # type: ignore[attr-defined]
-            momentum=keep * p + noise, box_momentum=keep_box * g + allowed_strain(box_noise, cell), rng=key
+        return dataclasses.replace(
+            state, momentum=keep * p + noise, box_momentum=keep_box * g + allowed_strain(box_noise, cell), rng=key
         )
 
     def apply_fn(state: FlexibleCellState, **kwargs: Any) -> FlexibleCellState:
@@ -185,7 +186,7 @@ def npt_langevin(
         state = drift(kick(state, 0.5 * dt, target), 0.5 * dt)
         state = drift(heat(state, temperature), 0.5 * dt)
         force, virial = evaluate(state.position, state.box, **kwargs)
-        state = state.replace(force=force, virial=virial)  # type: ignore[attr-defined]
+        state = dataclasses.replace(state, force=force, virial=virial)
         return kick(state, 0.5 * dt, target)
 
     return init_fn, apply_fn

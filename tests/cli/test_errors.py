@@ -124,6 +124,7 @@ def test_reading_end_of_a_pipe_may_close(command):
     assert result.stdout == "models\n" and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_trajectory(command, model, data, tmp_path):
     output = tmp_path / "md.extxyz"
     process = subprocess.Popen(

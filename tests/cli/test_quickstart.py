@@ -29,6 +29,7 @@ def small(monkeypatch):
         monkeypatch.setattr(quickstart, name, value)
 
 
+@pytest.mark.slow
 def test_small_quickstart_writes_its_files_and_its_next_commands_work(small, run, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("quickstart")
@@ -76,6 +77,7 @@ def test_frames_to_fit_and_held_out_frames_are_disjoint():
     assert not any(frame.structure.positions.tobytes() in seen for frame in test)
 
 
+@pytest.mark.slow
 def test_quickstart_stopped_early_names_what_is_usable(small, run, monkeypatch, tmp_path):
     def stopped(*_, **__):
         raise KeyboardInterrupt

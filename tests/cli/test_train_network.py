@@ -28,6 +28,7 @@ def config(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_from_dry_run_to_fine_tuning(run, config, tmp_path):
     dry = run("train", config(), "--dry-run")
     assert dry.exit_code == 0, dry.stderr

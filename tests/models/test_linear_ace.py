@@ -139,6 +139,7 @@ def test_energy_is_the_coefficients_times_the_descriptor(x64, crystal, fitted):
     np.testing.assert_allclose(predict(potential, params, crystal).energies, (features * rows).sum(axis=1), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_chunks_over_atoms_change_nothing(x64, crystal, fitted, monkeypatch):
     """Energy, forces (reverse mode) and curvature (forward over reverse) through the blocked, recomputed loop."""
     potential, params, _ = fitted

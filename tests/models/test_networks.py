@@ -137,6 +137,7 @@ def test_a_close_contact_raises_products_of_four_moments_to_the_fourth_power_unl
     assert np.log10(large / small) == pytest.approx(power, abs=0.05)
 
 
+@pytest.mark.slow
 def test_three_moments_tell_apart_what_two_cannot(x64):
     """Four neighbours at angles 0, 45, 135, 180 and 0, 45, 90, 225 degrees: the same distances and angles about the
     centre, so products of two moments agree, whatever l; see the degenerate environments in jorbit.testing.

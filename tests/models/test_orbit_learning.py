@@ -33,6 +33,7 @@ def chain(rng: np.random.Generator) -> Frame:
     )
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_parameters_learn_what_elements_cannot(x64):
     rng = np.random.default_rng(0)
     train, test = ([chain(rng) for _ in range(n)] for n in (40, 20))

@@ -82,6 +82,7 @@ def test_a_sketch_has_the_deviations_of_the_whole_within_its_error(fitted, frame
             assert b.energy == pytest.approx(a.energy, rel=5 / np.sqrt(2 * rank))
 
 
+@pytest.mark.slow
 def test_process_has_the_deviations_of_its_report_and_the_prior_far_away(process, frames):
     potential, _, report = process
     uncertainty = fit_uncertainty(report)

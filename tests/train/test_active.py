@@ -69,6 +69,7 @@ def test_reduction_is_what_labels_take_from_the_mean_variance():
     assert variance(found) < np.median([variance(list(rng.permutation(10)[:4])) for _ in range(200)])
 
 
+@pytest.mark.slow
 def test_the_uncertain_are_chosen_and_twins_are_not(frames):
     model = fitted(frames[:10])
     structures = [f.structure for f in frames[10:22]]

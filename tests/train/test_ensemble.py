@@ -29,6 +29,7 @@ def close(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), one, other)
 
 
+@pytest.mark.slow
 def test_the_first_member_is_the_model_that_is_trained_alone(frames):
     before = compilations().get("train step", 0)
     members, report = train_ensemble(POTENTIAL, frames[:8], frames[8:], CONFIG)

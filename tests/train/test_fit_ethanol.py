@@ -25,6 +25,7 @@ def split():
     return random_split(list(load_dataset("ethanol_gfn2")), train=60, test=40, seed=0)
 
 
+@pytest.mark.slow
 def test_many_body_functions_beat_pairs_and_pairs_beat_the_mean_energy(split):
     many, pairs = fit(split.train, ace(8, 5)), fit(split.train, ace(10))
     errors = [evaluate(r.potential, r.params, split.test) for r in (many, pairs)]

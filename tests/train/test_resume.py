@@ -55,6 +55,7 @@ def start_and_kill(folder: pathlib.Path, after_step: int) -> int:
     return max(int(p.stem.split("-")[1]) for p in folder.glob("checkpoint-*.safetensors"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bits(tmp_path, uninterrupted):
     step = start_and_kill(tmp_path, 17)
     assert 0 < step < 120

@@ -15,6 +15,7 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.energy_scale import scale_and_neighbors
+from jorbit.models.layers.network import Network
 from jorbit.models.layers.total_charge import TotalCharge
 
 Layer = tuple[Array, Array]  # kernel, bias
@@ -32,7 +33,7 @@ def silu(x: Float[Array, "*batch n_in"], layer: Layer) -> Float[Array, "*batch n
     return jax.nn.silu(linear(x, layer))
 
 
-class AtomNetwork(nn.Module):
+class AtomNetwork(Network):
     """E_i = scale_z * network_i + shift_z, z the species of atom i.
 
     The constants (scale, shift, where wanted the average number of neighbours) are found by `calibrate` before training
@@ -59,11 +60,6 @@ class AtomNetwork(nn.Module):
     def message_layers(self) -> int:
         """How many times atoms hear from their neighbours, one after the other."""
         return 1
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
 
     def energies(
         self, graph: Graph, values: Float[Array, " atoms"], features: Float[Array, "atoms features"] | None = None

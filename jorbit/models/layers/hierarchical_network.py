@@ -13,13 +13,14 @@ from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
 from jorbit.models.layers.hierarchical_energy import HierarchicalEnergy, with_energy_scale
 from jorbit.models.layers.neighbor_moments import NeighborMoments, one_hot_species
+from jorbit.models.layers.network import Network
 from jorbit.models.layers.refined_species import refined_first_block
 from jorbit.models.layers.residual import AtomLayers, ResidualUpdate, dense
 from jorbit.models.layers.sensitivity import Sensitivities
 from jorbit.models.layers.total_charge import TotalCharge
 
 
-class HierarchicalNetwork(nn.Module):
+class HierarchicalNetwork(Network):
     """z^0 = one-hot species; per block y_i = m(M_i) + W z_i + b, z -> z + W' softplus(y) + b', atom layers.
 
     M_i are the moments of the neighbours' features up to degree `l_max`, see `NeighborMoments`; a network says by
@@ -65,11 +66,6 @@ class HierarchicalNetwork(nn.Module):
         """The radial functions of every block."""
         soft_max = 0.9 * self.cutoff if self.soft_max is None else self.soft_max
         return Sensitivities(self.n_sensitivities, self.cutoff, self.soft_min, soft_max, self.envelope)
-
-    @property
-    def fixed_parameters(self) -> tuple[str, ...]:
-        """What training leaves alone."""
-        return ("constants/*",)
 
     def message(self, block: int, moments: Float[Array, "atoms moments features"]) -> Float[Array, "atoms features"]:
         """m(M_i) of one block."""
