@@ -53,8 +53,7 @@ class AtomNetwork(Network):
     @property
     def needs(self) -> Needs:
         # A share of the total charge depends on every atom.
-        whole = getattr(self, "total_charge", False)
-        return Needs(cutoff=self.cutoff, layers=None if whole else self.message_layers)
+        return Needs(cutoff=self.cutoff, layers=None if self.total_charge else self.message_layers)
 
     @property
     def message_layers(self) -> int:

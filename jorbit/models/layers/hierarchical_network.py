@@ -53,8 +53,7 @@ class HierarchicalNetwork(Network):
     @property
     def needs(self) -> Needs:
         # A share of the total charge depends on every atom.
-        whole = getattr(self, "total_charge", False)
-        return Needs(cutoff=self.cutoff, layers=None if whole else self.n_interactions)
+        return Needs(cutoff=self.cutoff, layers=None if self.total_charge else self.n_interactions)
 
     @property
     def l_max(self) -> int:
