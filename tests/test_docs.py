@@ -1,8 +1,10 @@
 """The pages in docs/ say what is true: components of extending.md and recipes/ run, rooms of architecture.md exist."""
 
 import importlib.metadata
+import json
 import pathlib
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -90,3 +92,27 @@ def test_the_code_of_the_migration_page_runs(capsys):
 def test_links_of_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[)#]", (DOCS / page).read_text()):
         assert target.startswith("http") or (DOCS / target).exists(), target
+
+
+MEASURED = re.compile(r"(?<![\w.-])(\d+(?:\.\d+)?)(?= (?:meV|µs|ms\b|ns/day|kcal|ps/s))")
+
+
+def numbers_in(data) -> Iterator[float]:
+    if isinstance(data, dict):
+        data = data.values()
+    if isinstance(data, int | float):
+        yield float(data)
+    elif not isinstance(data, str | None):
+        for item in data:
+            yield from numbers_in(item)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md") if path.name != "architecture.md"))
+def test_measured_numbers_on_pages_are_in_a_file_of_results(page):
+    """Rounded as they are printed; in eV, meV or µeV. The plan, architecture.md, has numbers of prototypes."""
+    files = (DOCS.parent / "benchmarks" / "results").glob("*.json")
+    known = np.array([x for file in files for x in numbers_in(json.loads(file.read_text()))])
+    known = np.concatenate([known, 1e3 * known, 1e6 * known])
+    for quoted in MEASURED.findall((DOCS / page).read_text()):
+        last_digit = 10.0 ** -len(quoted.partition(".")[2])
+        assert np.abs(known - float(quoted)).min() <= 0.501 * last_digit, f"{page}: {quoted}"

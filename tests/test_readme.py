@@ -89,6 +89,7 @@ def test_command_table_names_the_commands_that_exist():
     from jorbit.cli import app
 
     exist = {c.name or c.callback.__name__ for c in app.registered_commands}
+    exist |= {group.name for group in app.registered_groups}
     rows = re.findall(r"^\| (`jorbit .*?) \|", README, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`jorbit (\w+)", row)} == exist
 
