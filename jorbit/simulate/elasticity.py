@@ -71,11 +71,9 @@ class ElasticConstants:
     def young_along(self, directions: Float[np.ndarray, "directions 3"]) -> Float[np.ndarray, " directions"]:
         """Young's modulus of the single crystal pulled along directions (any length), eV/Å^3."""
         n = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        # The strain that a unit stress n n makes, seen along n; Voigt's shear strains are twice the tensor's.
+        # The strain that a unit stress n n makes, seen along n: shear strains are twice the tensor's, and count once.
         stress = np.stack([n[:, a] * n[:, b] for a, b in _VOIGT], axis=1)
-        twice = np.array([1.0 if a == b else 2.0 for a, b in _VOIGT])
-        compliance = np.linalg.inv(self.constants)
-        return 1.0 / np.einsum("ni,ij,nj->n", stress * twice, compliance, stress * twice)
+        return 1.0 / np.einsum("ni,ij,nj->n", stress, np.linalg.inv(self.constants), stress)
 
     @property
     def is_stable(self) -> bool:
