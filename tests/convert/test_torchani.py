@@ -8,10 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from jorbit import load, predict, save
 from jorbit.convert.torchani import describe, potential_of
 from jorbit.core.errors import ConfigError, ModelFileError
-from jorbit.core.structure import Structure
 from jorbit.core.units import HARTREE
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden_torchani.json").read_text())
@@ -22,26 +20,9 @@ def content(case):
     return copy.deepcopy(found["options"]), {k: np.array(v, dtype=np.float64) for k, v in found["arrays"].items()}
 
 
-def structure(name):
-    system = GOLDEN["systems"][name]
-    positions, numbers = np.array(system["positions"]), np.array(system["numbers"])
-    if system["cell"] is None:
-        return Structure(positions=positions, numbers=numbers)
-    return Structure(positions=positions, numbers=numbers, cell=np.array(system["cell"]), pbc=np.ones(3, dtype=bool))
-
-
 @pytest.mark.parametrize("case", sorted(GOLDEN["cases"]))
-def test_energy_forces_and_stress_are_those_of_torchani(case, tmp_path, x64):
-    save(tmp_path / "model.safetensors", *potential_of(*content(case)))
-    potential, params = load(tmp_path / "model.safetensors")
-    results = GOLDEN["cases"][case]["results"]
-    both = predict(potential, params, potential.graph([structure(name) for name in results]))
-    start = 0
-    for k, (name, wanted) in enumerate(results.items()):
-        here = slice(start, start := start + structure(name).n_atoms)
-        assert both.energy[k] == pytest.approx(wanted["energy"], rel=1e-10)
-        for value, reference in ((both.forces[here], wanted["forces"]), (both.stress[k], wanted["stress"])):
-            np.testing.assert_allclose(value, reference, rtol=0, atol=1e-10 * np.abs(reference).max())
+def test_energy_forces_and_stress_are_those_of_torchani(case, check_results, x64):
+    check_results(*potential_of(*content(case)), GOLDEN["systems"], GOLDEN["cases"][case]["results"])
 
 
 def test_energies_are_hartree_unless_told_otherwise():
