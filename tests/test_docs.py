@@ -1,6 +1,7 @@
 """The pages in docs/ say what is true: components of extending.md and recipes/ run, rooms of architecture.md exist."""
 
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import re
@@ -116,3 +117,13 @@ def test_measured_numbers_on_pages_are_in_a_file_of_results(page):
     for quoted in MEASURED.findall((DOCS / page).read_text()):
         last_digit = 10.0 ** -len(quoted.partition(".")[2])
         assert np.abs(known - float(quoted)).min() <= 0.501 * last_digit, f"{page}: {quoted}"
+
+
+def test_the_page_of_public_names_is_what_the_docstrings_say():
+    specification = importlib.util.spec_from_file_location("make_api", DOCS / "make_api.py")
+    make_api = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_api)
+    page = make_api.render()
+    assert page == (DOCS / "api.md").read_text(), "run python docs/make_api.py"
+    assert "|  |\n" not in page, "a public name has no docstring"
+    assert all(f"| `{name}` |" in page for name in jorbit.__all__)
