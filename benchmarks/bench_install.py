@@ -3,8 +3,8 @@
     python benchmarks/bench_install.py [--pythons python3.11 python3.12 python3.13]    # writes results/install.json
 
 For every Python that is found: a new virtual environment, `pip install` of the wheel, sizes of what came with it, the
-time of `import jorbit` and of `jorbit --help` (smallest of five), and `jorbit quickstart` in an empty folder, outside of
-the checkout. A Python that is not there is a row that says so.
+time of `import jorbit` and of `jorbit --help` (smallest of five), and `jorbit quickstart` in an empty folder. A Python
+that is not there is a row that says so.
 """
 
 import argparse
