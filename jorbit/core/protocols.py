@@ -115,6 +115,36 @@ class LinearTerm(Term, Protocol):
     def prior_scale(self) -> Any: ...
 
 
+@runtime_checkable
+class KernelTerm(Term, Protocol):
+    """A Gaussian process of atomic energies through sparse points: E_i = sum over points s of alpha_s k_is.
+
+    `params` hold "points", "species" (what a point is of) and "coefficients". `candidates` gives what points are chosen
+    from, what each is of, and which of them are there; `sampling` names the usual way to choose.
+    """
+
+    @property
+    def n_points(self) -> int: ...
+
+    @property
+    def sampling(self) -> str: ...
+
+    @property
+    def resolution(self) -> float | None: ...
+
+    def candidates(self, graph: Graph) -> tuple[Any, Any, Any]: ...
+
+    def with_points(self, points: Any, species: Any) -> tuple[Any, Params]: ...
+
+    def gram(self, params: Params) -> Any: ...
+
+    def atom_rows(self, params: Params, graph: Graph) -> Any: ...
+
+    def own_covariance(self, params: Params, graph: Graph) -> Any: ...
+
+    def design(self, params: Params, graph: Graph) -> "DesignRows": ...
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DesignRows:

@@ -11,6 +11,8 @@ MODELS = Registry(
         "charges": "jorbit.models.charges:Charges",
         "dimenet": "jorbit.models.dimenet:DimeNet",
         "gap": "jorbit.models.gap:GAP",
+        "three_body_gap": "jorbit.models.gap_three_body:ThreeBodyGAP",
+        "two_body_gap": "jorbit.models.gap_two_body:TwoBodyGAP",
         "linear_ace": "jorbit.models.linear_ace:LinearACE",
         "mace": "jorbit.models.mace:MACE",
         "nequip": "jorbit.models.nequip:NequIP",

@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jorbit.basis.covariances import KERNELS, Covariance, polynomial, rbf
+from jorbit.basis.slope_blocks import design_from_slopes
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, apply_strain, pair_vectors
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Descriptor, DesignRows, Needs, Params
 from jorbit.descriptors.soap import SOAP
-
-ROW_BLOCK = 8  # atoms whose derivatives [points, slots, 3] are held together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,16 @@ class GAP:
     @property
     def needs(self) -> Needs:
         return self.descriptor.needs
+
+    @property
+    def sampling(self) -> str:
+        """How sparse points are usually chosen."""
+        return "cur"
+
+    @property
+    def resolution(self) -> float | None:
+        """Candidates nearer to each other than this are one; None: all are different."""
+        return None
 
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """Atoms of the graph as points, over and over, and coefficients of zero."""
@@ -116,37 +125,19 @@ class GAP:
         vectors = pair_vectors(graph, neighbors)
         features, gradients = self.descriptor.neighbor_gradients(graph)  # type: ignore[attr-defined]
         related = self._related(params["species"], graph.species, graph.atom_mask)
-        n_atoms, n_slots = neighbors.index.shape
-        n_blocks = -(-n_atoms // ROW_BLOCK)
+        points = params["points"]
 
-        def cut(a: Array) -> Array:
-            a = jnp.pad(a, [(0, n_blocks * ROW_BLOCK - n_atoms)] + [(0, 0)] * (a.ndim - 1))
-            return a.reshape(n_blocks, ROW_BLOCK, *a.shape[1:])
-
-        def add(carry: tuple[Array, Array, Array], block: tuple[Array, ...]) -> tuple[tuple[Array, Array, Array], None]:
-            energy, forces, virial = carry
-            d, g, related, index, v, row = block
-            k = self.covariance(d, params["points"])
+        def rows(d: Array, g: Array, related: Array) -> tuple[Array, Array]:
+            k = self.covariance(d, points)
             a, b = (jnp.where(related, x, 0.0) for x in (k.along_point, k.along_features))
-            flat = g.reshape(ROW_BLOCK, g.shape[1], n_slots * 3)
-            toward = jnp.matmul(params["points"], flat, precision="highest")  # [atoms, points, slots 3]
+            flat = g.reshape(*g.shape[:2], -1)  # [atoms, features, slots 3]
+            toward = jnp.matmul(points, flat, precision="highest")
             own = jnp.einsum("af,afc->ac", d, flat, precision="highest")
             slope = a[:, :, None] * toward + b[:, :, None] * own[:, None, :]
-            slope = slope.reshape(ROW_BLOCK, -1, n_slots, 3).transpose(0, 2, 3, 1)  # [atoms, slots, 3, points]
-            forces = forces.at[index].add(-slope)
-            forces = forces.at[row].add(slope.sum(axis=1))
-            virial = virial + jnp.einsum("ajx,ajyp->xyp", v, slope, precision="highest")
-            return (energy + jnp.where(related, k.value, 0.0).sum(axis=0), forces, virial), None
+            slope = slope.reshape(len(d), -1, vectors.shape[1], 3).transpose(0, 2, 3, 1)
+            return jnp.where(related, k.value, 0.0), slope
 
-        dtype, n_points = features.dtype, self.n_points
-        start = (
-            jnp.zeros(n_points, dtype),
-            jnp.zeros((n_atoms, 3, n_points), dtype),
-            jnp.zeros((3, 3, n_points), dtype),
-        )
-        inputs = (features, gradients, related, neighbors.index, vectors, jnp.arange(n_atoms))
-        (energy, forces, virial), _ = jax.lax.scan(add, start, tuple(cut(x) for x in inputs))
-        return DesignRows(energy=energy, forces=forces, virial=virial)
+        return design_from_slopes(rows, (features, gradients, related), vectors, neighbors.index, self.n_points)
 
     def _design_by_reverse(self, params: Params, graph: Graph) -> DesignRows:
         def total(positions: Array, strain: Array) -> Array:
@@ -160,6 +151,12 @@ class GAP:
             forces=-jnp.moveaxis(by_position, 0, -1),
             virial=jnp.moveaxis(by_strain[:, 0], 0, -1),
         )
+
+    def candidates(
+        self, graph: Graph
+    ) -> tuple[Float[Array, "atoms features"], Int[Array, " atoms"], Bool[Array, " atoms"]]:
+        """What sparse points are chosen from: features of atoms, their species, and which of them are there."""
+        return self.descriptor(graph), graph.species, graph.atom_mask
 
     def with_points(
         self, points: Float[np.ndarray, "points features"], species: Int[np.ndarray, " points"]

@@ -16,8 +16,7 @@ from jaxtyping import Float, Int
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
-from jorbit.core.protocols import LinearTerm, Params
-from jorbit.models.gap import GAP
+from jorbit.core.protocols import KernelTerm, LinearTerm, Params
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 
@@ -175,7 +174,7 @@ class KernelRows:
     def columns(self) -> Int[np.ndarray, "blocks features"]:
         return np.arange(self.n_columns)[None]
 
-    def _models(self, potential: Potential) -> Mapping[str, GAP]:
+    def _models(self, potential: Potential) -> Mapping[str, KernelTerm]:
         terms: dict[str, Any] = dict(zip(potential.names, potential.terms, strict=True))
         return {name: terms[name] for name in self.names}
 

@@ -19,6 +19,7 @@ from jorbit.models import MODELS
 from jorbit.potential.potential import Potential
 from jorbit.terms import TERMS
 from jorbit.train.design import FitWeights
+from jorbit.train.gap_config import GAPConfig
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.objective import LossWeights
 from jorbit.train.orbit_config import OrbitsConfig
@@ -54,6 +55,10 @@ fit:
 #   initial: model.safetensors (fine-tuning), freeze: ["*/embedding"], adopt: {Br: Cl} (Br starts as a twin of Cl)
 # One molecule, from a few hundred frames with forces, is learned by a kernel model, instead of potential: and fit:
 # sgdml: {permutations: feasible}
+# Kernels (gap, two_body_gap, three_body_gap) are fitted together, with error bars kept in the model file:
+# potential: [{name: reference_energy}, {name: two_body_gap},
+#   {name: gap, descriptor: {name: soap}, n_points: 500}]
+# gap: {delta: [1.0, 0.1], sigma_forces: 0.05}
 # orbits: {weights: equal} # find interchangeable atoms in the training frames, and give every orbit its own parameters
 output: model.safetensors
 """
@@ -152,6 +157,7 @@ class TrainConfig(pydantic.BaseModel):
     )
     fit: FitConfig = pydantic.Field(default_factory=FitConfig)
     gradient: GradientSection | None = pydantic.Field(default=None, description="for potentials that are not linear")
+    gap: GAPConfig | None = pydantic.Field(default=None, description="scales and noise of Gaussian processes")
     sgdml: SGDMLConfig | None = pydantic.Field(default=None, description="a kernel model of one molecule")
     orbits: OrbitsConfig | None = pydantic.Field(default=None, description="tell atoms of one element apart")
     output: str = "model.safetensors"
@@ -190,7 +196,7 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
         if spec.get("name") == "sgdml":
             raise ConfigError("sgdml is made by a fit of its own: write the key 'sgdml' instead of 'potential'.")
         _check(spec, f"potential[{k}]", (MODELS, TERMS))
-    others = sorted({"potential", "fit", "gradient"} & config.model_fields_set)
+    others = sorted({"potential", "fit", "gap", "gradient"} & config.model_fields_set)
     if config.sgdml is not None and others:
         raise ConfigError(f"The configuration is not valid: 'sgdml' stands alone: leave out {', '.join(others)}.")
     if config.gradient is not None:

@@ -14,7 +14,7 @@ from scipy.linalg import cholesky, solve_triangular
 from jorbit.core.compilation import compilations, counted_jit
 from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.graph import Graph
-from jorbit.core.protocols import Capacity, Params
+from jorbit.core.protocols import Capacity, KernelTerm, Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame, Structure
 from jorbit.descriptors.soap import SOAP
@@ -23,15 +23,14 @@ from jorbit.models.gap import GAP
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.buckets import frame_capacities
+from jorbit.train.gap_points import with_points
 from jorbit.train.gap_solver import KINDS, Scales, SparseProcess, StreamedQR
 from jorbit.train.metrics import VOIGT, Metrics, evaluate
 from jorbit.train.progress import Progress, reporting
-from jorbit.train.sparse_points import sparse_points
 from jorbit.train.statistics import compositions
 from jorbit.train.statistics import reference_energies as find_reference_energies
 
 _JITTER = 1e-10  # of the covariances of sparse points: two may be nearly alike
-_MOST_ATOMS = 20000  # among which sparse points are chosen
 _DOUBLED = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])  # off-diagonal stresses stand in the tensor twice
 
 
@@ -66,6 +65,8 @@ class GAPReport:
         training: errors on the training frames.
         posterior: gives predictive standard deviations.
         seconds: of the stages points, rows, solve, evaluate. compilations: by name.
+        notes: what the user should know.
+        interrupted: never; other fits can be.
     """
 
     n_frames: int
@@ -74,10 +75,12 @@ class GAPReport:
     scales: Scales
     log_evidence: float
     reference_energies: dict[str, float]
-    training: Metrics
+    training: Metrics | None
     posterior: "GAPPosterior"
     seconds: dict[str, float]
     compilations: dict[str, int]
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """A JSON-able summary for the model file."""
@@ -92,10 +95,15 @@ class GAPReport:
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{n} {kind}" for kind, n in self.n_rows.items())
-        return f"GAPReport({self.n_frames} frames, {rows}, points {self.n_points}, {self.scales})"
+        points = " + ".join(map(str, self.n_points))
+        lines = [f"GAPReport({self.n_frames} frames, {rows}, points {points}, {self.scales})"]
+        lines += [] if self.training is None else [f"training: {self.training}"]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def _rows(models: tuple[GAP, ...], params: tuple[Params, ...], graph: Graph) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _rows(
+    models: tuple[KernelTerm, ...], params: tuple[Params, ...], graph: Graph
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     rows = [m.design(p, graph) for m, p in zip(models, params, strict=True)]
     virial = jnp.concatenate([r.virial for r in rows], axis=-1)
     return (
@@ -105,14 +113,13 @@ def _rows(models: tuple[GAP, ...], params: tuple[Params, ...], graph: Graph) -> 
     )
 
 
-def _atoms(models: tuple[GAP, ...], params: tuple[Params, ...], graph: Graph) -> tuple[jax.Array, jax.Array]:
+def _atoms(models: tuple[KernelTerm, ...], params: tuple[Params, ...], graph: Graph) -> tuple[jax.Array, jax.Array]:
     rows = jnp.concatenate([m.atom_rows(p, graph) for m, p in zip(models, params, strict=True)], axis=-1)
     return rows, jnp.stack([m.own_covariance(p, graph) for m, p in zip(models, params, strict=True)], axis=-1)
 
 
 _design = counted_jit(_rows, "design of GAP", static_argnums=0)
 _by_atom = counted_jit(_atoms, "atoms of GAP", static_argnums=0)
-_features = counted_jit(lambda model, graph: model.descriptor(graph), "features of GAP", static_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +133,7 @@ class Whitening:
     factors: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, models: Sequence[GAP], params: Sequence[Params]) -> "Whitening":
+    def of(cls, models: Sequence[KernelTerm], params: Sequence[Params]) -> "Whitening":
         factors = []
         for model, p in zip(models, params, strict=True):
             gram = np.asarray(model.gram(p), dtype=np.float64)
@@ -161,7 +168,7 @@ class GAPPosterior:
     """
 
     potential: Potential
-    models: tuple[GAP, ...]
+    models: tuple[KernelTerm, ...]
     params: tuple[Params, ...]
     whitening: Whitening
     triangle: np.ndarray
@@ -206,14 +213,14 @@ def _graph(potential: Potential, structure: Structure, capacity: Capacity) -> Gr
 
 def fit_gap(
     frames: Iterable[Frame],
-    models: GAP | Sequence[GAP] | None = None,
+    models: KernelTerm | Sequence[KernelTerm] | None = None,
     *,
     delta: float | Sequence[float] = 1.0,
     sigma_energy: float = 0.001,
     sigma_forces: float = 0.05,
     sigma_virial: float = 0.05,
     optimize: bool = True,
-    points: str = "cur",
+    points: str | Sequence[str] | None = None,
     reference_energies: Any = None,
     seed: int = 0,
     progress: Progress = None,
@@ -222,14 +229,16 @@ def fit_gap(
 
     Args:
         frames: labelled structures with any of the three labels. The weights of a label divide its noise variance.
-        models: one kernel, or several that add up. None: SOAP (n 8, l 6) with 500 points and zeta 4.
-        delta: scale of each kernel, eV per atom.
+        models: one kernel, or several that add up (GAP on descriptors, TwoBodyGAP, ThreeBodyGAP). None: SOAP (n 8,
+            l 6) with 500 points and zeta 4.
+        delta: scale of each kernel, eV: of the energy of an atom, a pair or a triplet.
         sigma_energy: noise of energies, eV; times the square root of the number of atoms.
         sigma_forces: noise of forces, eV/Å.
         sigma_virial: noise of stress times volume, eV; times the square root of the number of atoms.
         optimize: take these four as a start, and choose those of highest marginal likelihood.
-        points: how sparse points are chosen, see `jorbit.train.sparse_points.sparse_points`; shared out over species
-            in proportion to their atoms, at least one each.
+        points: how sparse points are chosen, "cur", "fps" or "kmeans" (`jorbit.train.sparse_points.sparse_points`), one
+            for each kernel or for all; None: "cur" for descriptors, "fps" for distances. They are shared out over
+            species in proportion to what there is of each, at least one each.
         reference_energies: as in `jorbit.fit`.
         seed: of the choice of points.
         progress: None, True for a bar, or a function (stage, done, total).
@@ -263,7 +272,10 @@ def fit_gap(
     species = SpeciesTable.from_structures(f.structure for f in frames)
     if models is None:
         models = GAP(descriptor=SOAP(n_species=len(species)), n_points=500)
-    chosen = (models,) if isinstance(models, GAP) else tuple(models)
+    chosen = (models,) if isinstance(models, KernelTerm) else tuple(models)
+    methods = (points,) * len(chosen) if points is None or isinstance(points, str) else tuple(points)
+    if not chosen or len(methods) != len(chosen):
+        raise ConfigError(f"Wanted kernels, and a way to choose points for all or each: {len(chosen)}, {points!r}.")
     deltas = tuple(np.broadcast_to(np.asarray(delta, dtype=np.float64), len(chosen)).tolist())
     scales = Scales(deltas, sigma_energy, sigma_forces, sigma_virial)
     if not all(np.isfinite(v) and v > 0 for v in (*deltas, sigma_energy, sigma_forces, sigma_virial)):
@@ -273,7 +285,7 @@ def fit_gap(
     shift = compositions([f.structure for f in frames], species) @ references.energies
     with reporting(progress) as report, jax.enable_x64(True):
         started = time.perf_counter()
-        made = [_with_points(m, frames, species, points, seed) for m in chosen]
+        made = [with_points(m, frames, species, by, seed) for m, by in zip(chosen, methods, strict=True)]
         gaps, gap_params = tuple(m for m, _ in made), tuple(p for _, p in made)
         potential = Potential(terms=(ReferenceEnergy(n_species=len(species)), *gaps), species=species)
         whitening = Whitening.of(gaps, gap_params)
@@ -297,6 +309,9 @@ def fit_gap(
     training = evaluate(potential, params, frames)
     seconds["evaluate"] = time.perf_counter() - started
     after = compilations()
+    wanted = tuple(m.n_points for m in chosen)
+    few = [f"{a} of {b}" for a, b in zip(whitening.sizes, wanted, strict=True) if a < 0.9 * b]
+    notes = (f"Fewer sparse points than wanted, {', '.join(few)}: there are no others in the frames.",) if few else ()
     summary = GAPReport(
         n_frames=len(frames),
         n_rows=dict(process.n_rows),
@@ -308,37 +323,14 @@ def fit_gap(
         posterior=GAPPosterior(potential, gaps, gap_params, whitening, triangle, scales),
         seconds=seconds,
         compilations={name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)},
+        notes=notes,
     )
     return GAPResult(potential, params, summary)
 
 
-def _with_points(
-    model: GAP, frames: Sequence[Frame], species: SpeciesTable, method: str, seed: int
-) -> tuple[GAP, dict[str, Any]]:
-    """The model with sparse points from the frames."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(frames))
-    n_atoms = np.cumsum([frames[k].structure.n_atoms for k in order])
-    used = [frames[k].structure for k in order[: max(1, int(np.searchsorted(n_atoms, _MOST_ATOMS)))]]
-    alone = Potential(terms=(model,), species=species)
-    features, rows = [], []
-    for structure, capacity in zip(used, frame_capacities(used, alone.cutoffs), strict=True):
-        graph = _graph(alone, structure, capacity)
-        features.append(np.asarray(_features(model, graph))[: structure.n_atoms])
-        rows.append(np.asarray(graph.species)[: structure.n_atoms])
-    d, row = np.concatenate(features), np.concatenate(rows)
-    taken = []
-    for k in np.unique(row):
-        mine = np.flatnonzero(row == k)
-        share = max(1, round(model.n_points * len(mine) / len(row)))
-        taken.append(mine[sparse_points(d[mine], share, method, seed)])
-    index = np.concatenate(taken)
-    return model.with_points(d[index], row[index].astype(np.int32))
-
-
 def _process(
     potential: Potential,
-    models: tuple[GAP, ...],
+    models: tuple[KernelTerm, ...],
     params: tuple[Params, ...],
     whitening: Whitening,
     frames: Sequence[Frame],

@@ -23,6 +23,8 @@ from jorbit.train.config import DataConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
+from jorbit.train.gap import GAPReport
+from jorbit.train.gap_config import GAPConfig, kernels_of
 from jorbit.train.gradient import train_by_gradient, train_ensemble
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
@@ -33,6 +35,9 @@ from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.report import FitReport
 from jorbit.train.sgdml_report import SGDMLReport
 from jorbit.train.split import Split, random_split
+from jorbit.train.uncertainty import fit_uncertainty
+
+_Report = FitReport | GAPReport | GradientReport | SGDMLReport
 
 
 class TrainResult(NamedTuple):
@@ -50,7 +55,7 @@ class TrainResult(NamedTuple):
 
     potential: Potential
     params: Params
-    report: FitReport | GradientReport | SGDMLReport
+    report: _Report
     metrics: dict[str, Metrics]
     path: Path
     interrupted: bool
@@ -60,7 +65,7 @@ class TrainResult(NamedTuple):
 class _Trained(NamedTuple):
     potential: Potential
     params: Params
-    report: FitReport | GradientReport | SGDMLReport
+    report: _Report
     members: tuple[Params, ...] = ()
 
 
@@ -104,13 +109,13 @@ def train(
         for k, member in enumerate(result.members[1:], start=2):
             save(path.with_suffix(f".{k}{path.suffix}"), result.potential, member, provenance | {"member": k})
         metrics = {}
-        if isinstance(result.report, FitReport | SGDMLReport) and result.report.training is not None:
+        if isinstance(result.report, FitReport | GAPReport | SGDMLReport) and result.report.training is not None:
             metrics = {"train": result.report.training}
         try:
             for name, part in (("valid", split.valid), ("test", split.test)):
                 if part and not interrupted:
                     metrics[name] = evaluate(result.potential, result.params, part, report)
-            grades = _spread(result, split.valid) if len(result.members) > 1 and not interrupted else {}
+            grades = _grades(result, split.valid) if not interrupted else {}
         except KeyboardInterrupt:
             interrupted, grades = True, {}
 
@@ -128,6 +133,8 @@ def _sum_of_terms(config: TrainConfig, split: Split, resume: bool) -> Callable[[
     potential, initial = starting_point(config, labelled)
     if orbits is not None:
         potential = dataclasses.replace(potential, orbits=orbits)
+    if config.gradient is None and (config.gap is not None or kernels_of(potential)):
+        return lambda report: (labelled, _gaussian_process(config, labelled, potential, report, resume))
     by_gradient = trains_by_gradient(config, potential)
     if resume and not by_gradient:
         raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
@@ -226,12 +233,31 @@ def _closed_form(config: TrainConfig, split: Split, potential: Potential, report
     return _Trained(result.potential, result.params, result.report)
 
 
-def _spread(trained: _Trained, validation: Sequence[Frame]) -> dict[str, Any]:
-    """The spread of an ensemble, to be kept in the file of its first member; scaled to the errors held out."""
-    ensemble = Ensemble.of(trained.potential, trained.members)
+def _gaussian_process(
+    config: TrainConfig, split: Split, potential: Potential, report: Report, resume: bool
+) -> _Trained:
+    if resume:
+        raise ConfigError("There is nothing to resume: kernels are fitted in closed form.")
+    if not kernels_of(potential):
+        raise ConfigError("The key 'gap' is about kernels, and the potential has none: add gap, or two_body_gap.")
+    fitted = (config.gap or GAPConfig()).fit(potential, split.train, report)
+    return _Trained(dataclasses.replace(fitted.potential, orbits=potential.orbits), fitted.params, fitted.report)
+
+
+def _grades(trained: _Trained, validation: Sequence[Frame]) -> dict[str, Any]:
+    """The spread of an ensemble, for the file of its first member, or the variance of a Gaussian process.
+
+    Scaled to the errors held out.
+    """
+    if len(trained.members) > 1:
+        deviation = Ensemble.of(trained.potential, trained.members)
+    elif isinstance(trained.report, GAPReport):
+        deviation = fit_uncertainty(trained.report)
+    else:
+        return {}
     if len(validation) > 1:
-        ensemble, _ = calibrate(ensemble, trained.params, validation)
-    return {"deviation": ensemble}
+        deviation, _ = calibrate(deviation, trained.params, validation)
+    return {"deviation": deviation}
 
 
 def read_split(config: DataConfig) -> Split:
@@ -254,7 +280,7 @@ def _read_sources(sources: str | list[str], limit: int | None) -> Sequence[Frame
     return [frame for source in sources for frame in read(source)[:limit]]
 
 
-def _provenance(config: TrainConfig, split: Split, report: FitReport | GradientReport | SGDMLReport) -> dict[str, Any]:
+def _provenance(config: TrainConfig, split: Split, report: _Report) -> dict[str, Any]:
     data = {
         name: {"n_frames": len(part), "sha256": checksum(part)}
         for name, part in zip(Split._fields, split, strict=True)
