@@ -90,9 +90,9 @@ class Multipoles:
             dipoles={"OH": 0.1, "OSi": -0.2, "SiSi": 0.3},
             quadrupoles={"OH": 0.2, "SiO": -0.1, "SiSi": 0.2},
             bond_cutoff=3.0,
-            cutoff=3.5,
-            accuracy=1e-5,
-            max_length=11.0,
+            cutoff=4.5,
+            accuracy=1e-4,
+            max_length=12.0,
         )
 
     @property

@@ -51,6 +51,7 @@ def cloud(structure: Structure, moments: Moments, h: float = 0.01) -> tuple[np.n
     return np.array(places), np.array(charges)
 
 
+@pytest.mark.slow
 def test_pairs_of_moments_have_the_energy_of_small_clouds_of_charges():
     crystal, moments = atoms()
     molecule = dataclasses.replace(crystal, cell=np.zeros((3, 3)), pbc=np.zeros(3, bool))
@@ -72,6 +73,7 @@ def test_pairs_of_moments_have_the_energy_of_small_clouds_of_charges():
     np.testing.assert_allclose(cutoff_energies(graph, moments, 60.0), found, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_sum_over_images_does_not_depend_on_its_splitting_and_keeps_its_accuracy():
     crystal, moments = atoms()
     totals = []
@@ -95,7 +97,7 @@ def test_dipoles_of_a_cubic_lattice_feel_the_field_of_lorentz():
     assert found == pytest.approx(-2 * np.pi / 3 * COULOMB * d * d / a**3, rel=1e-8)
 
 
-@pytest.mark.parametrize("accuracy", [1e-3, 1e-6])
+@pytest.mark.parametrize("accuracy", [1e-3, pytest.param(1e-6, marks=pytest.mark.slow)])
 def test_a_mesh_sums_waves_to_the_accuracy_asked_for_in_bulk_and_slabs(accuracy: float):
     crystal, moments = atoms()
     slab = dataclasses.replace(crystal, pbc=np.array([True, True, False]))

@@ -34,6 +34,7 @@ def test_boys_functions_are_their_integrals():
         np.testing.assert_allclose(values, wanted, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_coefficients_are_derivatives_of_the_potential_in_open_space_and_bulk():
     members = [systems.water(), systems.rattled_silicon()]
     graph = build_graph(members, SPECIES, [], dtype=jnp.float64)
@@ -74,6 +75,7 @@ def test_second_derivatives_are_those_of_erf():
     np.testing.assert_allclose(found[[4, 5, 7]], factor * hessian[[0, 1, 0], [1, 2, 2]], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_slabs_do_not_feel_how_much_empty_space_lies_beside_them():
     graph = build_graph(systems.slab(), SPECIES, [], dtype=jnp.float64)
     tables = [LODE(3, (WIDTH,), 3, accuracy, 60.0)(graph) for accuracy in (1e-9, 1e-12)]
