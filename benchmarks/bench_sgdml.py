@@ -39,7 +39,7 @@ for line in sys.stdin:
     job = json.loads(line)
     if job["do"] == "train":
         data = dict(np.load(job["data"]))
-        trainer = trainer or GDMLTrain(max_memory=4, max_processes=threads)
+        trainer = trainer or GDMLTrain(max_memory=job.get("memory", 4), max_processes=threads)
         task = {"type": "t", "code_version": sgdml.__version__, "dataset_name": "d", "dataset_theory": "t",
                 "z": data["z"], "R_train": data["R"], "F_train": data["F"], "E_train": data["E"],
                 "idxs_train": np.arange(len(data["R"])), "md5_train": "", "idxs_valid": np.zeros(0, int),

@@ -24,6 +24,7 @@ KERNELS = [
 ]
 
 
+@pytest.mark.slow  # compiles fit, prediction and variance
 def test_a_sum_of_kernels_is_trained_and_keeps_its_error_bars(run, tmp_path):
     config, model = tmp_path / "train.yaml", tmp_path / "ethanol.safetensors"
     config.write_text(
