@@ -1,39 +1,50 @@
 """Molecular dynamics: what a step costs, what the run loop adds to it, and many relaxations at once.
 
-    python benchmarks/bench_md.py [--only RUN ...]
+    python benchmarks/bench_md.py [--only RUN ...] [--mace PYTHON]
 
 Every row gives processor time of one thread, which other work on the machine disturbs least, after everything has
-been compiled: the smallest of several blocks. "bare" is one compiled evaluation of energy and forces, called from
-Python, with a neighbour list that is kept; "run" is a step of jorbit.simulate.run (velocity Verlet, records every 10
-steps, list updated when needed). Stillinger-Weber is jax-md's own, in a loop of jax-md's NVE. Writes
+been compiled. "run" is a step of jorbit.simulate.run (records every 10 steps, list updated when needed); "bare" is
+energy and forces alone, with a neighbour list that is kept: "loop" as many of them in one compiled loop, "call" each
+called from Python. Blocks of the three take turns in one process; given are medians, and the overhead is the median of
+the ratio within a turn to the loop. Networks have random weights (a pair potential and a Langevin thermostat hold the
+atoms); "64 ethanol" are molecules 6 Å apart in one periodic cell. Stillinger-Weber is jax-md's own, in a loop of
+jax-md's NVE. --mace is an interpreter that has mace-torch: the same architecture in ASE's Langevin dynamics. Writes
 benchmarks/results/md.json.
 """
 
 import argparse
 import dataclasses
+import json
 import os
+import pathlib
+import subprocess
+import tempfile
 import time
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ase.io
 import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk
+from bench_models import HIP, systems
 
 import jorbit
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
-from jorbit.graphs.ase_atoms import from_ase
+from jorbit.graphs.ase_atoms import from_ase, to_ase
+from jorbit.models import MODELS
 from jorbit.models.linear_ace import LinearACE
 from jorbit.potential import Potential
 from jorbit.simulate import relax, relax_many, run
 from jorbit.simulate.jax_md import functions_for
 from jorbit.terms.lennard_jones import LennardJones
 from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.terms.stillinger_weber import StillingerWeber
 
 
 def silicon(n: int) -> Structure:
@@ -67,45 +78,99 @@ def cheapest(function, repeats: int = 5) -> float:
     return min(times)
 
 
-def bare(potential: Potential, params: dict, structure: Structure, dtype: str) -> float:
-    """Seconds of one energy and force evaluation."""
-    with jax.enable_x64(dtype == "float64"):
-        neighbor_fn, energy_fn = functions_for(potential, params, structure, skin=0.5, capacity_multiplier=1.25)
-        r = jnp.asarray(structure.positions, dtype)
-        neighbors = neighbor_fn.allocate(r)
-        function = jax.jit(lambda r: jax.value_and_grad(energy_fn)(r, neighbor=neighbors))
-        many = 20 if structure.n_atoms < 100 else 3
-        jax.block_until_ready(function(r))
-        return cheapest(lambda: [function(r) for _ in range(many)]) / many
+def network(name: str, options: dict, numbers: list[int]) -> tuple[Potential, dict]:
+    """Random weights, beside a pair potential that keeps atoms apart."""
+    table = SpeciesTable.from_numbers(numbers)
+    pair = LennardJones(0.3, 2.2, 5.0, 3.5) if numbers == [14] else LennardJones(0.05, 1.0, 3.0, 2.0)
+    model = MODELS.load(name)(n_species=len(table), cutoff=5.0, **options)
+    potential = Potential((pair, model), table)
+    first = silicon(3) if numbers == [14] else molecules(2)
+    return potential, potential.init(jax.random.key(0), potential.graph(first))
 
 
-def loop(potential: Potential, params: dict, structure: Structure, dtype: str, temperature: float) -> float:
-    """Seconds per step of simulate.run, compilation left out."""
-    size = 1000 if structure.n_atoms < 100 else 20
-    marks = [time.process_time()]
-    options = dict(dtype=dtype, temperature=temperature, timestep=1.0, record_every=10, block_size=size, progress=False)
-    run(
-        potential,
-        params,
-        structure,
-        n_steps=6 * size,
-        observers=[lambda _: marks.append(time.process_time())],
-        **options,
+def molecules(n: int) -> Structure:
+    """n x n x n molecules of ethanol, 6 Å apart."""
+    one = from_ase(systems("ethanol")[0])
+    places = 6.0 * np.array(list(np.ndindex(n, n, n)))
+    return Structure(
+        positions=(places[:, None] + one.positions[None]).reshape(-1, 3),
+        numbers=np.tile(one.numbers, len(places)),
+        cell=6.0 * n * np.eye(3),
+        pbc=np.ones(3, bool),
     )
-    return float(np.min(np.diff(marks)[1:-1])) / size
 
 
-def speed(name: str, potential: Potential, params: dict, structure: Structure, temperature: float) -> dict:
+def speed(
+    name: str, model: tuple[Potential, dict], structure: Structure, size: int, dtypes: tuple = ("float32", "float64"),
+    **options,
+) -> dict:  # fmt: skip
+    """Turns of `size` steps of run, as many bare evaluations in a compiled loop, and as many calls."""
     row = {"name": name, "atoms": structure.n_atoms}
-    for dtype in ("float32", "float64"):
-        alone, whole = bare(potential, params, structure, dtype), loop(potential, params, structure, dtype, temperature)
+    for dtype in dtypes:
+        turns = turns_of(*model, structure, size, dtype, options)
+        unit = 1e6 / size / structure.n_atoms
+        times = {key: float(np.median(values)) * unit for key, values in turns.items()}
         row |= {
-            f"{dtype}_bare_us_per_atom": round(1e6 * alone / structure.n_atoms, 2),
-            f"{dtype}_run_us_per_atom_step": round(1e6 * whole / structure.n_atoms, 2),
-            f"{dtype}_overhead_percent": round(100 * (whole / alone - 1), 1),
-            f"{dtype}_ns_per_day_at_1fs": round(86400e-6 / whole, 3),
+            f"{dtype}_bare_loop_us_per_atom": round(times["loop"], 2),
+            f"{dtype}_bare_call_us_per_atom": round(times["call"], 2),
+            f"{dtype}_run_us_per_atom_step": round(times["run"], 2),
+            f"{dtype}_overhead_percent": round(100 * float(np.median(turns["run"] / turns["loop"]) - 1), 1),
+            f"{dtype}_ns_per_day_at_1fs": round(86400 / (times["run"] * structure.n_atoms), 4),
         }
     return row
+
+
+def turns_of(potential: Potential, params: dict, structure: Structure, size: int, dtype: str, options: dict) -> dict:
+    with jax.enable_x64(dtype == "float64"):
+        neighbor_fn, energy_fn = functions_for(potential, params, structure, skin=0.5, capacity_multiplier=1.25)
+        start = jnp.asarray(structure.positions, dtype)
+        lists = neighbor_fn.allocate(start)
+        both = jax.jit(lambda r, lists: jax.value_and_grad(energy_fn)(r, neighbor=lists))
+
+        def step(_, carry):
+            r, _, lists = carry
+            energy, slope = jax.value_and_grad(energy_fn)(r, neighbor=lists)
+            return r - 1e-12 * slope, energy, lists
+
+        loop = jax.jit(lambda r, lists: jax.lax.fori_loop(0, size, step, (r, r[0, 0], lists))[:2])
+        jax.block_until_ready((both(start, lists), loop(start, lists)))
+    turns, last = {"run": [], "loop": [], "call": []}, [time.process_time()]
+
+    def take_turns(_) -> None:
+        with jax.enable_x64(dtype == "float64"):
+            marks = [last[0], time.process_time()]
+            jax.block_until_ready(loop(start, lists))
+            marks.append(time.process_time())
+            jax.block_until_ready([both(start, lists) for _ in range(size)])
+            marks.append(time.process_time())
+        for key, seconds in zip(turns, np.diff(marks), strict=True):
+            turns[key].append(seconds)
+        last[0] = time.process_time()
+
+    settings = dict(timestep=1.0, temperature=300.0, record_every=10, block_size=size, progress=False) | options
+    run(potential, params, structure, n_steps=9 * size, dtype=dtype, observers=[take_turns], **settings)
+    return {key: np.array(values[1:-1]) for key, values in turns.items()}  # the first holds the compilation
+
+
+def mace_in_ase(python: str, structures: dict[str, Structure]) -> list[dict]:
+    """mace-torch with random weights in ASE's Langevin dynamics, by another interpreter."""
+    rows = []
+    for name, structure in structures.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = f"{folder}/start.extxyz"
+            ase.io.write(file, to_ase(structure))
+            script = str(pathlib.Path(__file__).parent / "md_mace_torch.py")
+            done = subprocess.run([python, script, file], capture_output=True, text=True, check=True)
+        seconds = json.loads(done.stdout.splitlines()[-1])["cpu_s_per_step"]
+        rows.append(
+            {
+                "name": f"mace-torch 32x0e in ASE, {name}",
+                "atoms": structure.n_atoms,
+                "float32_run_us_per_atom_step": round(1e6 * seconds / structure.n_atoms, 2),
+                "float32_ns_per_day_at_1fs": round(86400e-6 / seconds, 4),
+            }
+        )
+    return rows
 
 
 def stillinger_weber(structure: Structure) -> dict:
@@ -137,6 +202,12 @@ def stillinger_weber(structure: Structure) -> dict:
     }
 
 
+def own_stillinger_weber(structure: Structure) -> dict:
+    """The same potential as a term of jorbit, in jorbit.simulate.run."""
+    potential = Potential((StillingerWeber(),), SpeciesTable.from_numbers([14]))
+    return speed("Stillinger-Weber of jorbit, Si 1000", (potential, {"stillinger_weber": {}}), structure, 20)
+
+
 def relaxations(potential: Potential, params: dict, frames: list) -> dict:
     """100 structures of ethanol, one by one with ASE's BFGS and all at once."""
     structures = [f.structure for f in frames]
@@ -160,25 +231,46 @@ def relaxations(potential: Potential, params: dict, frames: list) -> dict:
 
 
 def main() -> None:
+    default = ["ethanol", "relax", "si216", "si1000", "si8000", "hiphop", "mace", "sw"]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=["ethanol", "relax", "si216", "si1000", "sw"])
+    parser.add_argument("--only", nargs="*", default=default)
+    parser.add_argument("--mace", help="an interpreter that has mace-torch")
     options = parser.parse_args()
-    rows = common.load_rows("md", "name")
-    ace = silicon_ace()
+    rows, ace = common.load_rows("md", "name"), silicon_ace()
+    held = dict(integrator="nvt_langevin", friction=0.05, timestep=0.5, dtypes=("float32",))
+    hip = {**HIP, "invariants": "hop14"}
+    simple = {"channels": 32, "hidden_l": 0}
     todo = {
-        "si216": lambda: speed("linear ACE, Si 216", *ace, silicon(3), 300.0),
-        "si1000": lambda: speed("linear ACE, Si 1000", *ace, silicon(5), 300.0),
-        "sw": lambda: stillinger_weber(silicon(5)),
+        "si216": lambda: [speed("linear ACE, Si 216", ace, silicon(3), 40)],
+        "si1000": lambda: [speed("linear ACE, Si 1000", ace, silicon(5), 20)],
+        "si8000": lambda: [speed("linear ACE, Si 8000", ace, silicon(10), 10)],
+        "hiphop": lambda: [
+            speed("HIP-HOP hop14 64, Si 1000", network("hiphop", hip, [14]), silicon(5), 10, **held),
+            speed("HIP-HOP hop14 64, Si 8000", network("hiphop", hip, [14]), silicon(10), 2, **held),
+            speed("HIP-HOP hop14 64, 64 ethanol", network("hiphop", hip, [1, 6, 8]), molecules(4), 10, **held),
+        ],
+        "mace": lambda: [
+            speed("MACE 32x0e, Si 1000", network("mace", simple, [14]), silicon(5), 10, **held),
+            speed("MACE 32x0e, Si 8000", network("mace", simple, [14]), silicon(10), 2, **held),
+            speed("MACE 32x0e, 64 ethanol", network("mace", simple, [1, 6, 8]), molecules(4), 10, **held),
+        ],
+        "sw": lambda: [stillinger_weber(silicon(5)), own_stillinger_weber(silicon(5))],
     }
     if {"ethanol", "relax"} & set(options.only):
         potential, params, frames = ethanol()
-        todo["ethanol"] = lambda: speed("linear ACE, ethanol", potential, params, frames[0].structure, 300.0)
-        todo["relax"] = lambda: relaxations(potential, params, frames)
-    for name in options.only:
-        row = todo[name]()
-        print(row, flush=True)
-        rows[row["name"]] = row
-        common.write("md", " ".join((__doc__ or "").split()), list(rows.values()), environment=common.environment())
+        todo["ethanol"] = lambda: [
+            speed("linear ACE, ethanol", (potential, params), frames[0].structure, 1000),
+            speed("linear ACE, 64 ethanol", (potential, params), molecules(4), 50),
+        ]
+        todo["relax"] = lambda: [relaxations(potential, params, frames)]
+    if options.mace:
+        todo["mace-torch"] = lambda: mace_in_ase(options.mace, {"Si 1000": silicon(5), "64 ethanol": molecules(4)})
+    for name in [*options.only, *(["mace-torch"] if options.mace else [])]:
+        for row in todo[name]():
+            print(row, flush=True)
+            rows[row["name"]] = row
+        what = " ".join((__doc__ or "").split())
+        common.write("md", what, list(rows.values()), environment=common.environment())
 
 
 if __name__ == "__main__":
