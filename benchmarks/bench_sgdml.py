@@ -1,6 +1,7 @@
 """Speed and accuracy of sGDML beside the sgdml package, on ethanol, in pairs of runs on the same cores.
 
-    python benchmarks/bench_sgdml.py --peer-python PYTHON_WITH_SGDML [--threads 1 2] [--train 200] [--rmd17 200]
+    python benchmarks/bench_sgdml.py --peer-python PYTHON_WITH_SGDML [--threads 1 2] [--train 200 1000]
+        [--memory 20] [--rmd17 200]
 
 The peer (sgdml 1.0.3 with numpy < 2.4 and torch) runs in an environment of its own and answers over a pipe, so that the
 two take turns: every round times jorbit and then the peer, and ratios are of neighbouring rounds. Both have the same
@@ -113,7 +114,7 @@ def repeated(function: Any, repeat: int) -> float:
     return float(np.median(times))
 
 
-def measure(peer: Peer, threads: int, n_train: int, folder: pathlib.Path) -> list[dict]:
+def measure(peer: Peer, threads: int, n_train: int, memory: float, folder: pathlib.Path) -> list[dict]:
     import jax
     import jax.numpy as jnp
 
@@ -124,7 +125,7 @@ def measure(peer: Peer, threads: int, n_train: int, folder: pathlib.Path) -> lis
 
     jax.config.update("jax_enable_x64", True)
     frames = jorbit.read("ethanol_gfn2")
-    chosen = frames[: 5 * n_train : 5]
+    chosen = frames[: 1000 : max(1, 1000 // n_train)][:n_train]
     orbits = jorbit.find_orbits(frames[:200], feasible=True)
     fit = {"sigma": float(SIGMA), "orbits": orbits}
     group = jorbit.fit_sgdml(chosen[:10], **fit).params["sgdml"]["permutations"]
@@ -142,11 +143,11 @@ def measure(peer: Peer, threads: int, n_train: int, folder: pathlib.Path) -> lis
 
     mine, theirs = [], []
     model = jorbit.fit_sgdml(chosen, permutations=group, sigma=float(SIGMA))  # compiles
-    for _ in range(2):
+    for _ in range(2 if n_train < 500 else 1):
         start = time.perf_counter()
         model = jorbit.fit_sgdml(chosen, permutations=group, sigma=float(SIGMA))
         mine.append(time.perf_counter() - start)
-        theirs.append(peer.ask(do="train", sigma=SIGMA, **files)["seconds"])
+        theirs.append(peer.ask(do="train", sigma=SIGMA, memory=memory, **files)["seconds"])
     note("train", "closed form", paired(mine, theirs))
 
     params = jax.device_put(model.params["sgdml"])
@@ -218,7 +219,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--train", type=int, default=200)
+    parser.add_argument("--train", type=int, nargs="+", default=[200], help="frames; one set of rows for each number")
+    parser.add_argument("--memory", type=float, default=4, help="GiB that sgdml may plan with; 20 for 1000 frames")
     parser.add_argument("--rmd17", type=int, default=0)
     parser.add_argument("--note", default="", help="what else ran on the machine")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -227,7 +229,9 @@ def main() -> None:
     folder = pathlib.Path(tempfile.mkdtemp())
     if options.child:
         peer = Peer(options.peer_python, options.threads[0])
-        rows = measure(peer, options.threads[0], options.train, folder)
+        rows = []
+        for n_train in options.train:
+            rows += measure(peer, options.threads[0], n_train, options.memory, folder)
         if options.rmd17:
             rows.append(accuracy(peer, options.rmd17, folder))
             print(rows[-1], flush=True)
@@ -241,7 +245,8 @@ def main() -> None:
         env = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         env["XLA_FLAGS"] = single if threads == 1 else ""
         command = [sys.executable, __file__, "--child", "--peer-python", options.peer_python]
-        command += ["--threads", str(threads), "--train", str(options.train)]
+        command += ["--threads", str(threads), "--memory", str(options.memory)]
+        command += ["--train", *map(str, options.train)]
         command += ["--rmd17", str(options.rmd17 if threads == options.threads[-1] else 0)]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
         if done.returncode:
