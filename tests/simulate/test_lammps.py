@@ -118,6 +118,9 @@ def test_same_as_ase(ran, folder, calculator, name):
     n_atoms = len(got["first_types"])
     assert got["n_seen"] == n_atoms if ran == 1 else n_atoms / 2 < got["n_seen"] < n_atoms  # parts, with ghosts
     assert got["n_compiled"] <= 4  # both models together
+    other = folder / f"{name}_{3 - ran}.npz"
+    if other.exists():  # one and two ranks end in the same place
+        np.testing.assert_allclose(got["last_positions"], np.load(other)["last_positions"], atol=1e-6)
 
 
 @pytest.mark.slow
@@ -127,15 +130,6 @@ def test_energy_is_conserved(ran, folder):
     energies = np.array([got["first_conserved"], *got["conserved"]])
     # 0.1 ps with 2 fs: velocity Verlet wanders by a thousandth of the thermal energy, 3/2 kT = 39 meV per atom.
     assert np.ptp(energies) / n_atoms < 1e-4
-
-
-@pytest.mark.slow
-def test_ranks_agree_on_the_trajectory(folder, ran):
-    if ran == 1:
-        pytest.skip("compared when two ranks have run")
-    for name in ("ace", "net"):
-        one, two = (np.load(folder / f"{name}_{n}.npz") for n in (1, 2))
-        np.testing.assert_allclose(two["last_positions"], one["last_positions"], atol=1e-6)
 
 
 @pytest.mark.slow
