@@ -18,6 +18,8 @@ def checksum(frames: Sequence[Frame]) -> str:
         for array in (s.numbers, s.positions, s.cell, s.pbc, labels.energy, labels.forces, labels.stress):
             content = b"none" if array is None else np.ascontiguousarray(array, dtype=np.float64).tobytes()
             digest.update(content)
+        if labels.charges is not None:
+            digest.update(np.ascontiguousarray(labels.charges, dtype=np.float64).tobytes())
     return digest.hexdigest()
 
 
