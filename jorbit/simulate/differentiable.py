@@ -22,6 +22,7 @@ from jorbit.core.graph import Graph, apply_strain
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import build_graph, capacity_for
+from jorbit.graphs.neighbors import find_pairs
 from jorbit.potential.potential import Potential
 
 
@@ -143,6 +144,30 @@ class Reweighting:
         """How many frames the weights are worth (exp of their entropy); make new frames when they are few."""
         w = self.weights(params)
         return jnp.exp(-jnp.sum(jnp.where(w > 0, w * jnp.log(jnp.where(w > 0, w, 1.0)), 0.0)))
+
+
+def pair_histograms(frames: Sequence[Structure], r_max: float, n_bins: int) -> Float[np.ndarray, "frames bins"]:
+    """g(r) of every single frame, all atoms alike: values for `Reweighting.average`.
+
+    Args:
+        frames: of one system, periodic in three directions.
+        r_max: Å.
+        n_bins: of equal width.
+
+    Example:
+        >>> crystal = Structure(positions=np.zeros((1, 3)), numbers=np.array([18]), cell=3.1 * np.eye(3))
+        >>> crystal = dataclasses.replace(crystal, pbc=np.ones(3, bool))
+        >>> g = pair_histograms([crystal], 4.0, 4)[0]  # six neighbours at 3.1 Å, in a shell of 37 times 4.189 Å^3
+        >>> print(np.round(g * 37 * 4.18879 / 3.1**3, 2))
+        [0. 0. 0. 6.]
+    """
+    edges = np.linspace(0.0, r_max, n_bins + 1)
+    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    rows = []
+    for frame in frames:
+        counts = np.histogram(find_pairs(frame, r_max).distances, edges)[0]
+        rows.append(counts * frame.volume / (frame.n_atoms**2 * shells))
+    return np.array(rows)
 
 
 def relaxed_positions(

@@ -41,5 +41,15 @@ def test_replicas(capsys):
     assert abs(np.mean(found / wanted) - 1) < 0.1
 
 
+@pytest.mark.slow
+def test_fit_rdf(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["fit_rdf.py", "1500", "2"])
+    text = output("fit_rdf.py", capsys)
+    slope, numerical = (float(x) for x in re.search(r"slope (\S+), finite difference (\S+)", text).groups())
+    assert slope == pytest.approx(numerical, rel=1e-4)
+    errors = [float(x) for x in re.findall(r"error of g (\S+)", text)]
+    assert len(errors) == 2 and errors[1] < errors[0]  # eight rounds of 6000 steps: see the script
+
+
 def test_every_script_is_run():
-    assert {p.name for p in SCRIPTS.glob("*.py")} == {"nve.py", "npt.py", "relaxation.py", "replicas.py"}
+    assert {p.name for p in SCRIPTS.glob("*.py")} == {"nve.py", "npt.py", "relaxation.py", "replicas.py", "fit_rdf.py"}
