@@ -9,7 +9,6 @@ that is not there is a row that says so.
 
 import argparse
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,10 +36,12 @@ def size_mb(folder: pathlib.Path) -> float:
 
 def tried(python: str, wheel: pathlib.Path, folder: pathlib.Path) -> dict:
     """What one Python makes of the wheel."""
-    row: dict = {"python": python}
-    if shutil.which(python) is None:
-        return row | {"failed": "not on this machine"}
-    home = folder / python
+    try:
+        asked = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"python": pathlib.Path(python).name, "failed": "not on this machine"}
+    row: dict = {"python": asked.stdout.strip()}
+    home = folder / row["python"].replace(" ", "-")
     subprocess.run([python, "-m", "venv", str(home)], check=True)
     done = subprocess.run([str(home / "bin" / "pip"), "install", "-q", str(wheel)], capture_output=True, text=True)
     if done.returncode:
@@ -50,7 +51,7 @@ def tried(python: str, wheel: pathlib.Path, folder: pathlib.Path) -> dict:
     row["site_packages_mb"] = size_mb(packages)
     row["import_s"] = fastest([str(home / "bin" / "python"), "-c", "import jorbit"], folder)
     row["help_s"] = fastest([str(home / "bin" / "jorbit"), "--help"], folder)
-    work = folder / f"{python}-quickstart"
+    work = folder / f"{home.name}-quickstart"
     work.mkdir()
     begin = time.perf_counter()
     done = subprocess.run([str(home / "bin" / "jorbit"), "quickstart"], cwd=work, capture_output=True, text=True)
@@ -62,7 +63,7 @@ def tried(python: str, wheel: pathlib.Path, folder: pathlib.Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pythons", nargs="+", default=["python3.11", "python3.12", "python3.13"])
+    parser.add_argument("--pythons", nargs="+", metavar="COMMAND", default=["python3.11", "python3.12", "python3.13"])
     options = parser.parse_args()
     rows = load_rows("install", "python")
     with tempfile.TemporaryDirectory() as name:
@@ -72,8 +73,9 @@ def main() -> None:
         )
         wheel = next(folder.glob("jorbit-*.whl"))
         for python in options.pythons:
-            rows[python] = tried(python, wheel, folder) | {"environment": environment()}
-            print({k: v for k, v in rows[python].items() if k != "environment"}, flush=True)
+            row = tried(python, wheel, folder)
+            print(row, flush=True)
+            rows[row["python"]] = row | {"environment": environment()}
             write("install", "the wheel in empty environments: size, import time, quickstart", list(rows.values()))
 
 
