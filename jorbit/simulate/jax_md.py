@@ -56,7 +56,11 @@ class NeighborList:
 
     @property
     def idx(self) -> Array:
-        """Neighbours of each atom at the largest cutoff, `n_atoms` in empty slots, as in jax-md's Dense format."""
+        """Neighbours of each atom at the largest cutoff, `n_atoms` in empty slots, as in jax-md's Dense format.
+
+        An atom that is a neighbour through several images is there several times: jax-md's own functions, which know
+        the nearest image only, want a box of twice cutoff and skin.
+        """
         n_atoms = self.lists.reference.shape[0]
         if not self.lists.index:
             return jnp.full((n_atoms, 0), n_atoms, jnp.int32)

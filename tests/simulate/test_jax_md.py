@@ -22,6 +22,7 @@ from simulated_systems import (
 import jorbit
 from jorbit.core.errors import ConfigError, MissingInputError, StructureError, UnknownSpeciesError
 from jorbit.core.units import FS
+from jorbit.simulate import relax
 
 MASS = 39.95
 pytestmark = pytest.mark.usefixtures("x64")
@@ -261,6 +262,36 @@ def test_fire_finds_the_relaxed_crystal(crystal: dict):
     assert not neighbors.did_buffer_overflow
     assert float(force[-1]) < 1e-3 < float(force[0])
     assert crystal["energy"](state.position, neighbor=neighbors) < crystal["prediction"].energy[0]
+
+
+@pytest.mark.slow
+def test_box_relaxation_finds_the_cell_of_ases():
+    """Energy and volume at the minimum; the start is strained and rattled."""
+    potential, params = argon()
+    atoms = argon_crystal((2, 2, 2), rattle=0.05)
+    atoms.set_cell(atoms.cell.array @ np.diag([1.03, 0.99, 1.01]), scale_atoms=True)
+    box = columns(atoms)
+    displacement, shift = space.periodic_general(box, fractional_coordinates=True)
+    neighbor_fn, energy_fn = jorbit.to_jax_md(
+        potential, params, displacement, box, numbers=atoms.numbers, capacity_multiplier=1.6
+    )
+    position = jnp.asarray(atoms.get_scaled_positions())
+    neighbors = neighbor_fn.allocate(position, box=box)
+    init_fn, apply_fn = minimize.fire_descent_box(energy_fn, shift, dt_start=2 * FS, dt_max=10 * FS)
+    state = init_fn(position, box, mass=MASS, box_mass=jnp.asarray(MASS), neighbor=neighbors)
+
+    def step(carry, _):
+        state, neighbors = carry
+        neighbors = neighbors.update(state.position, box=state.box)
+        return (apply_fn(state, neighbor=neighbors), neighbors), jnp.abs(state.force).max()
+
+    (state, neighbors), force = jax.jit(lambda c: jax.lax.scan(step, c, None, length=600))((state, neighbors))
+    assert not neighbors.did_buffer_overflow and float(force[-1]) < 2e-3
+    expected = relax(potential, params, structure_of(atoms), relax_cell=True, max_force=1e-4)
+    volume = abs(float(jnp.linalg.det(state.box)))
+    assert volume == pytest.approx(expected.structure.volume, rel=2e-3)
+    energy = float(energy_fn(state.position, neighbor=neighbors.update(state.position, box=state.box), box=state.box))
+    assert energy == pytest.approx(expected.energies[-1], abs=2e-3)
 
 
 def test_an_overflowed_list_gives_nan_and_a_new_one_the_right_energy(crystal: dict):
