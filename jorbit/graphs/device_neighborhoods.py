@@ -100,6 +100,15 @@ def from_dense(
     )
 
 
+def without_skin(graph: Graph, cutoffs: tuple[float, ...]) -> Graph:
+    """The graph with lists that reach exactly as far as `cutoffs` (Å) in place of its longer ones, one for each."""
+    exact = []
+    for cutoff, wide in zip(cutoffs, graph.neighborhoods, strict=True):
+        same = Neighbors(cutoff=cutoff, index=wide.index, shifts=wide.shifts, mask=wide.mask)
+        exact.append(trim(graph, same, cutoff))
+    return dataclasses.replace(graph, neighborhoods=tuple(exact))
+
+
 def trim(graph: Graph, neighbors: Neighbors, cutoff: float) -> Neighbors:
     """The same slots with the pairs at or beyond `cutoff` (Å) masked out: a list with a skin becomes exact."""
     vectors = jax.lax.stop_gradient(pair_vectors(graph, neighbors))

@@ -13,13 +13,13 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jorbit.core.compilation import counted_jit
 from jorbit.core.errors import CapacityError, ConfigError, SimulationError
-from jorbit.core.graph import Graph, Neighbors
+from jorbit.core.graph import Graph
 from jorbit.core.outputs import Prediction
 from jorbit.core.protocols import Capacity, Params
 from jorbit.core.structure import Structure
 from jorbit.graphs.ase_atoms import from_ase
 from jorbit.graphs.batching import build_graph, round_up
-from jorbit.graphs.device_neighborhoods import trim
+from jorbit.graphs.device_neighborhoods import without_skin
 from jorbit.graphs.neighbors import find_pairs
 from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
@@ -28,11 +28,7 @@ from jorbit.simulate.precision import float_precision
 
 def _evaluate(potential: Potential, params: Params, graph: Graph) -> Prediction:
     """Energy and derivatives with the pairs of the skin masked out: the lists reach farther than the potential."""
-    exact = []
-    for cutoff, wide in zip(potential.cutoffs, graph.neighborhoods, strict=True):
-        same = Neighbors(cutoff=cutoff, index=wide.index, shifts=wide.shifts, mask=wide.mask)
-        exact.append(trim(graph, same, cutoff))
-    return energy_and_derivatives(potential, params, dataclasses.replace(graph, neighborhoods=tuple(exact)))
+    return energy_and_derivatives(potential, params, without_skin(graph, potential.cutoffs))
 
 
 _compiled = counted_jit(_evaluate, "ase_calculator", static_argnums=0)

