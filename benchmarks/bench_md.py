@@ -160,7 +160,8 @@ def turns_of(potential: Potential, params: dict, structure: Structure, size: int
         **settings,
     )
     turns["call"] = [seconds * size / calls for seconds in turns["call"]]
-    return {key: np.array(values[1:]) for key, values in turns.items()}  # the first holds the compilation
+    # The first holds the compilation, the last may be shorter.
+    return {key: np.array(values[1:-1]) for key, values in turns.items()}
 
 
 def mace_in_ase(python: str, structures: dict[str, Structure]) -> list[dict]:
