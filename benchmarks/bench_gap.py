@@ -132,9 +132,9 @@ def plot(rows: list[dict]) -> None:
         errors = np.abs(row["energy_errors_mev_per_atom"])
         right.plot(row["energy_predicted_mev_per_atom"], errors, "o", label=name)
     for axes, unit, what in ((left, "meV/Å", "RMS error of forces"), (right, "meV/atom", "|error| of energies")):
-        low, high = min(*axes.get_xlim(), *axes.get_ylim()), max(*axes.get_xlim(), *axes.get_ylim())
-        axes.plot([max(low, 0.01), high], [max(low, 0.01), high], "k:", lw=1)
         axes.set(xscale="log", yscale="log", xlabel=f"predicted standard deviation, {unit}", ylabel=f"{what}, {unit}")
+        ends = [min(*axes.get_xlim(), *axes.get_ylim()), max(*axes.get_xlim(), *axes.get_ylim())]
+        axes.plot(ends, ends, "k:", lw=1)
     left.legend(frameon=False)
     figure.savefig(RESULTS / "gap_calibration.png", dpi=120)
 

@@ -25,9 +25,9 @@ SETS = {
     "dhistidine_gfn2": (60, 60, 200),
     "dalanine_on_graphene_gfn1": (60, 20, 40),
     "dhistidine_on_graphene_gfn1": (40, 15, 25),
-    "acphe_ala5_lys_gfn2": (40, 15, 65),
+    "acphe_ala5_lys_gfn2": (24, 15, 65),
 }
-BUDGETS = (2, 4, 12)  # of permutations of the largest molecule
+BUDGETS = (4, 12)  # of permutations of the largest molecule
 SIGMAS, SIGMAS_OF_LARGE = [10.0, 20.0, 40.0], [20.0, 40.0, 80.0]  # the latter with more than 40 atoms
 
 
