@@ -32,7 +32,7 @@ def test_every_suite_is_listed_and_is_there(run):
 
 def test_every_script_of_a_benchmark_belongs_to_a_suite():
     scripts = {path.name for path in BENCHMARKS.glob("bench_*.py")}
-    assert scripts == {suite["script"] for suite in SUITES.values()}
+    assert scripts <= {suite["script"] for suite in SUITES.values()}
 
 
 def test_every_script_knows_the_options_it_is_given():
