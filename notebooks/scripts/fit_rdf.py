@@ -1,6 +1,6 @@
 """A liquid whose g(r) is wrong is corrected until it is right: gradients of ensemble averages, by reweighting.
 
-The target is the g(r) of argon. The model is argon with atoms too small (3.2 instead of 3.4 Å) plus a flexible pair
+The target is the g(r) of argon. The model is argon with atoms too small (3.3 instead of 3.4 Å) plus a flexible pair
 term, a linear ACE of body order two, whose coefficients are fitted to the g(r) alone: no energies, no forces.
 """
 
@@ -24,7 +24,7 @@ TEMPERATURE, R_MAX, BINS = 120.0, 6.5, 65
 table = jorbit.SpeciesTable.from_numbers([18])
 pair = LinearACE(n_species=1, cutoff=6.0, max_degree=(10,))
 truth = jorbit.Potential((LennardJones(sigma=3.4, cutoff=6.0, onset=4.5),), table)
-model = jorbit.Potential((LennardJones(sigma=3.2, cutoff=6.0, onset=4.5), pair), table)
+model = jorbit.Potential((LennardJones(sigma=3.3, cutoff=6.0, onset=4.5), pair), table)
 atoms = bulk("Ar", "fcc", a=5.75, cubic=True) * (3, 3, 3)
 start = from_ase(atoms)
 
