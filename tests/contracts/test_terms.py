@@ -19,6 +19,8 @@ COMPONENTS = {f"{registry.kind}:{name}": (registry, name) for registry in (MODEL
 SLOW = {"term:charge_equilibration", "term:ewald", "term:latent_ewald", "term:multipoles", "model:charges"}
 SLOW |= {
     "model:ani",
+    "model:gap",
+    "model:hipnn",
     "model:dimenet",
     "model:hiphop",
     "model:nequip",

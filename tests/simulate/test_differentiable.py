@@ -96,6 +96,7 @@ def test_a_gaussian_ensemble_is_reweighted_to_another():
     assert 0.5 * 20000 < float(ensemble.effective_frames(1.3)) < 20000
 
 
+@pytest.mark.slow
 def test_minima_move_with_the_parameters_as_relaxations_say(direction):
     potential, params = adjustable()
     atoms = argon_crystal((2, 1, 1), rattle=0.1)

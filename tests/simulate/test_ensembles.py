@@ -126,6 +126,7 @@ def test_the_pressure_inside_a_flexible_cell_is_the_one_outside():
             assert work[:, a, b].mean() == pytest.approx(-40.0 * BOLTZMANN * (a == b), abs=4.5 * error)
 
 
+@pytest.mark.slow
 def test_the_extended_energy_is_conserved_to_second_order(x64):
     potential, params = argon()
     atoms = argon_crystal()
@@ -181,6 +182,7 @@ def test_the_exponential_of_a_strain_is_exact():
         np.testing.assert_allclose(symmetric_exponential(jnp.asarray(matrix)), expm(matrix), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_shrinking_cell_is_followed_past_the_sizes_of_its_first_lists():
     potential, params = rahmans_argon()
     atoms = argon_crystal(rattle=0.02)

@@ -60,6 +60,7 @@ def test_the_trajectory_holds_what_ase_needs(nve):
     np.testing.assert_allclose(atoms.get_forces(), frames[7].get_forces(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_continued_from_its_velocities():
     start = structure_of(triclinic_argon())
     whole = simulate_argon(start, n_steps=40, temperature=60.0)

@@ -24,6 +24,7 @@ def whole(tmp_path_factory) -> tuple[pathlib.Path, dict[str, str]]:
     return folder, killable.fingerprint(killable.simulate(folder, "npt_langevin", 100))
 
 
+@pytest.mark.slow
 def test_a_run_taken_up_after_each_block_ends_in_the_same_bits(whole, tmp_path):
     folder, bits = whole
 
@@ -77,6 +78,7 @@ def test_blocks_begin_at_the_same_steps_wherever_a_run_is_taken_up():
     assert record_plan(95, 200, 10, 30)[0].tolist() == [5, 10, 10]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_continued_is_refused(whole, tmp_path):
     folder, _ = whole
     potential, params = argon()
@@ -93,6 +95,7 @@ def test_what_cannot_be_continued_is_refused(whole, tmp_path):
         run(potential, params, start, resume=True)
 
 
+@pytest.mark.slow
 def test_overflows_leave_what_a_run_with_room_leaves():
     # Two clusters fly into each other: neighbours double on the way, and lists made too small overflow several times.
     cluster = argon_crystal((1, 1, 1), rattle=0.02)[:4].positions

@@ -98,6 +98,7 @@ def test_the_scales_found_have_the_highest_evidence():
     assert best.virial == start.virial  # there are none
 
 
+@pytest.mark.slow
 def test_a_fit_learns_and_knows_how_far_off_it_is(fitted, ethanol):
     potential, params, report = fitted
     test = ethanol[1900:1930]
@@ -120,6 +121,7 @@ def test_far_from_the_data_the_variance_is_larger(fitted, ethanol):
     assert b.energy > 10 * a.energy
 
 
+@pytest.mark.slow
 def test_two_kernels_add_up_and_keep_their_scales(ethanol, tmp_path):
     second = GAP(descriptor=ACSF.tiny(3), n_points=10, kernel="rbf", length=1.0)
     potential, params, report = fit_gap(ethanol[:15], (MODEL, second), delta=(1.0, 0.5), optimize=False)
