@@ -76,10 +76,14 @@ def open_trajectory(path: pathlib.Path) -> Any:
     Raises:
         DataError: it cannot be read.
     """
+    h5py = import_h5py()
     try:
-        return import_h5py().File(path, "r", libver="latest", swmr=True)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as HDF5: {error}.") from error
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    except OSError:
+        try:  # a file that this process has open in the ordinary way is not opened in another
+            return h5py.File(path, "r")
+        except OSError as error:
+            raise DataError(f"{path} cannot be read as HDF5: {error}.") from error
 
 
 def is_h5md(path: str | os.PathLike[str]) -> bool:

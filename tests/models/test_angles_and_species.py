@@ -1,7 +1,5 @@
 """ANI, NeuralIL, DimeNet, NequIP: what they can see, sums over triples by brute force, species in any order."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,8 +155,9 @@ def test_orbits_start_from_the_function_of_their_elements(name, x64):
 
 def _no_labels(graph):
     n, k = graph.n_atoms, graph.n_structures
-    shapes = [(k,), (n, 3), (k, 3, 3), (k,), (n,), (k,)]
-    return BatchLabels(**{f.name: jnp.zeros(s) for f, s in zip(dataclasses.fields(BatchLabels), shapes, strict=True)})
+    shapes = {"energy": (k,), "forces": (n, 3), "stress": (k, 3, 3)}
+    shapes |= {"energy_weight": (k,), "forces_weight": (n,), "stress_weight": (k,)}
+    return BatchLabels(**{name: jnp.zeros(shape) for name, shape in shapes.items()})
 
 
 def test_features_are_centred_on_the_atoms_of_each_species(x64):
