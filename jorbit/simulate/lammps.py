@@ -97,8 +97,9 @@ def attach(
     """Let a model compute energies, forces and virial of a LAMMPS instance from now on.
 
     Adds a `fix external` and sets the skin (`neighbor`), when neighbours are looked for (`neigh_modify`) and how far
-    ghosts reach (`comm_modify`); leave these three alone afterwards. Pair styles of LAMMPS may be there too.
-    Energies and virial enter `pe` and `press`; energies of atoms `compute pe/atom`.
+    ghosts reach (`comm_modify`); leave these three alone afterwards. Define barostats after this call: LAMMPS
+    asks fixes in their order, and one that is asked first finds a virial that was never set. Pair styles of LAMMPS may
+    be there too. Energies and virial enter `pe` and `press`; energies of atoms `compute pe/atom`.
 
     Args:
         lmp: an instance with a box, atoms and `units metal`.

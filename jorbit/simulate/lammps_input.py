@@ -146,12 +146,6 @@ def write_lammps_input(
 
 def _input(name: str, structure: Structure, numbers: list[int], options: LammpsOptions) -> str:
     temperature = f"{options.temperature:g}"
-    damping = f"{100 * options.timestep / 1000:g}"
-    integrator = {
-        "nve": "nve",
-        "nvt": f"nvt temp {temperature} {temperature} {damping}",
-        "npt": f"npt temp {temperature} {temperature} {damping} iso 0 0 {1000 * options.timestep / 1000:g}",
-    }[options.ensemble]
     symbols = " ".join(ase.data.chemical_symbols[z] for z in numbers)
     return f"""# Read by {name}.py, which adds the model and runs. Any command of LAMMPS may stand here.
 units           metal        # eV, Å, ps; pressure in bar
@@ -161,7 +155,6 @@ read_data       {name}.data
 
 velocity        all create {temperature} {options.seed} mom yes rot no dist gaussian
 timestep        {options.timestep / 1000:g}
-fix             integrate all {integrator}
 
 thermo          {options.every}
 thermo_style    custom step temp pe etotal press vol
@@ -169,6 +162,16 @@ thermo_modify   format float %.10g
 dump            trajectory all custom {options.every} {name}.lammpstrj id type element xu yu zu
 dump_modify     trajectory sort id element {symbols}
 """
+
+
+def _integrator(options: LammpsOptions) -> str:
+    temperature = f"{options.temperature:g}"
+    damping = f"{100 * options.timestep / 1000:g}"
+    return {
+        "nve": "nve",
+        "nvt": f"nvt temp {temperature} {temperature} {damping}",
+        "npt": f"npt temp {temperature} {temperature} {damping} iso 0 0 {1000 * options.timestep / 1000:g}",
+    }[options.ensemble]
 
 
 def _driver(stem: Path, model: Path, names: list[str], charge: float, options: LammpsOptions) -> str:
@@ -186,5 +189,6 @@ os.chdir(pathlib.Path(__file__).parent)
 lmp = open_lammps(["-log", "{stem.name}.log"])
 lmp.file("{stem.name}.in")
 forces = attach(lmp, {relative!r}, types={names!r}, skin={options.skin:g}{more})
+lmp.command("fix integrate all {_integrator(options)}")  # after the model, so that a barostat finds its virial
 forces.run({options.n_steps})
 '''

@@ -26,13 +26,14 @@ def test_data_input_and_driver(model, data, run, tmp_path):
     np.testing.assert_allclose(atoms.get_all_distances(), distances(structure.positions), atol=1e-9)
     text = (tmp_path / "melt.in").read_text()
     assert re.search(r"^units +metal", text, re.M) and re.search(r"^boundary +s s s$", text, re.M)
-    assert "nvt temp 250 250 0.05" in text and re.search(r"^timestep +0.0005$", text, re.M)
+    assert "fix " not in text and re.search(r"^timestep +0.0005$", text, re.M)
     driver = (tmp_path / "melt.py").read_text()
     ast.parse(driver)
     types = ast.literal_eval(re.search(r"types=(\[.*?\])", driver).group(1))
     masses = re.findall(r"^(\d) [\d.]+  # (\w+)$", (tmp_path / "melt.data").read_text(), re.M)
     assert types == [name for _, name in masses] == sorted({SYMBOLS[z] for z in structure.numbers}, key=SYMBOLS.index)
-    assert "forces.run(7)" in driver
+    order = ["attach(lmp,", "fix integrate all nvt temp 250 250 0.05", "forces.run(7)"]
+    assert all(words in driver for words in order) and sorted(order, key=driver.index) == order
 
 
 def distances(positions: np.ndarray) -> np.ndarray:

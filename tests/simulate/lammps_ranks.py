@@ -49,10 +49,9 @@ def main(folder: pathlib.Path) -> None:
         lmp = open_lammps(QUIET)
         rank, size = lmp.get_mpi_comm().Get_rank(), lmp.get_mpi_comm().Get_size()
         lmp.commands_string(f"units metal\natom_style atomic\nread_data {folder / name}.data")
-        lmp.commands_string(
-            f"velocity all create {about['temperature']} 1\ntimestep 0.002\nfix move all {about['fix']}"
-        )
+        lmp.commands_string(f"velocity all create {about['temperature']} 1\ntimestep 0.002")
         forces = attach(lmp, folder / f"{name}.safetensors", about["types"], skin=about["skin"])
+        lmp.command(f"fix move all {about['fix']}")
         lmp.commands_string(
             "compute virial all pressure NULL virial\ncompute single all pe/atom\n"
             "compute total all reduce sum c_single\nthermo 5\nthermo_style custom step pe etotal c_virial[1] c_total"
