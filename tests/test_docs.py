@@ -79,6 +79,7 @@ def test_every_room_is_on_the_plan():
         assert core.name in page, f"core/{core.name} is not on the plan"
 
 
+@pytest.mark.slow
 def test_the_code_of_the_migration_page_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "migration.md").read_text(), flags=re.DOTALL)
     names: dict = {}

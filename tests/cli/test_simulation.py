@@ -108,6 +108,7 @@ def argon(tmp_path):
     return tmp_path / "argon.safetensors", tmp_path / "fcc.extxyz"
 
 
+@pytest.mark.slow
 def test_properties_of_a_crystal_are_printed_drawn_and_saved(run, argon, tmp_path):
     eos = run("eos", *argon, "-o", tmp_path / "eos.png", "--data", tmp_path / "eos.npz")
     elastic = run("elastic", *argon, "-o", tmp_path / "elastic.png", "--data", tmp_path / "elastic.npz")

@@ -191,6 +191,7 @@ def pruned_model():
     return full, model
 
 
+@pytest.mark.slow
 def test_a_pruned_linear_model_is_the_full_one_with_zeros(x64, pruned_model):
     """Energies, forces and design rows: the same as all features with coefficient 0 for those left out."""
     full, model = pruned_model

@@ -47,6 +47,7 @@ def started(model, species, seed=0):
     return potential, jax.jit(potential.init)(jax.random.key(seed), graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["replace", "add", "factored"])
 def test_a_model_refined_to_orbits_starts_where_the_elements_ended(mode, predict, x64):
     coarse, params = started(MACE(n_species=2, label_mode=mode, **SMALL), SpeciesTable.from_numbers([1, 8]))
@@ -74,6 +75,7 @@ def test_orbits_are_told_apart_and_members_of_one_are_not(predict, x64):
     )
 
 
+@pytest.mark.slow
 def test_radii_and_repulsion_know_elements_whatever_the_labels(predict, x64):
     one_row = SpeciesTable(((1, 0), (1, 1), (8, 0)))
     model = MACE(n_species=3, transform=(1.0805, 0.9183, 4.5791), **SMALL)

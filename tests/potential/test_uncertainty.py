@@ -71,6 +71,7 @@ def test_posterior_of_a_linear_fit_is_the_spread_of_models_drawn_from_it(fitted,
     np.testing.assert_allclose(energies, spread.energies, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_a_sketch_has_the_deviations_of_the_whole_within_its_error(fitted, frames):
     whole = fit_uncertainty(fitted.report)
     structures = [f.structure for f in frames[20:23]]
@@ -96,6 +97,7 @@ def test_process_has_the_deviations_of_its_report_and_the_prior_far_away(process
     assert grade_atoms(uncertainty, potential, [crushed])[0].max() <= report.scales.deltas[0] * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_the_last_layer_is_found_and_its_rows_are_derivatives(network, frames):
     potential, params, uncertainty = network
     rows = uncertainty.rows
@@ -149,6 +151,7 @@ def test_two_members_differ_by_what_they_predict():
         Ensemble.of(potential, members[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "process", "last layer", "ensemble", "selection", "distance"])
 def test_grades_do_not_see_padding_and_have_finite_derivatives(kind, fitted, process, network, frames):
     grade, potential, params = _made(kind, fitted, process, network, frames)

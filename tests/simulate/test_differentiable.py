@@ -63,6 +63,7 @@ def test_the_gradient_through_a_trajectory_is_its_finite_difference(direction):
         trajectory(force, params, graph.positions, graph.positions, mass, dt=1.0, n_steps=10, segment=3)
 
 
+@pytest.mark.slow
 def test_reweighted_means_have_the_derivative_of_fluctuation_theory(direction):
     potential, params = adjustable()
     frames = []
@@ -120,6 +121,7 @@ def test_minima_move_with_the_parameters_as_relaxations_say(direction):
     assert forward == pytest.approx(slope, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_lattice_constants_move_with_the_parameters_as_relaxations_say(direction):
     potential, params = adjustable()
     start = structure_of(bulk("Ar", "fcc", a=5.25))

@@ -158,6 +158,7 @@ def test_the_extended_energy_is_conserved_to_second_order(x64):
     assert fine < 1e-4  # eV, of a kinetic energy of 0.16 eV
 
 
+@pytest.mark.slow
 def test_cells_keep_the_shape_they_are_given_leave_to():
     start = 6.0 * jnp.eye(3) + 0.3 * jnp.roll(jnp.eye(3), 1, axis=0)
     shapes = {}

@@ -208,6 +208,7 @@ def test_nvt_langevin_runs_with_two_lists_in_one_process(crystal: dict):
     assert np.mean(temperature[100:]) == pytest.approx(60.0, rel=0.25)
 
 
+@pytest.mark.slow
 def test_npt_nose_hoover_follows_the_box_and_relieves_the_pressure():
     potential, params = argon()
     atoms = argon_crystal(rattle=0.02)

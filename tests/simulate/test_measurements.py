@@ -40,6 +40,7 @@ def measured(tmp_path_factory):
     return result, ase.io.read(path, ":")
 
 
+@pytest.mark.slow
 def test_the_radial_distribution_is_that_of_counted_distances(measured):
     result, frames = measured
     found, edges = result.measurements["rdf"], np.linspace(0, 5, 26)
@@ -79,6 +80,7 @@ def test_displacements_and_velocities_are_correlated_over_all_origins(measured):
     assert vacf.integral() == pytest.approx(np.trapezoid(vacf.values["all"], vacf.times))
 
 
+@pytest.mark.slow
 def test_stress_is_that_of_the_forces_and_of_the_momenta(measured):
     result, frames = measured
     structure = structure_of(frames[4])

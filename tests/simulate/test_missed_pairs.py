@@ -26,6 +26,7 @@ def fast():
     return start, options, run(*argon(), start, skin=0.15, record_every=1, **options)
 
 
+@pytest.mark.slow
 def test_forces_of_fast_atoms_are_those_of_lists_made_anew(fast):
     start, options, kept = fast
     fresh = run(*argon(), start, skin=0.0, record_every=1, **options)

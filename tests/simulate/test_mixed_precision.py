@@ -15,6 +15,7 @@ def runs():
     return {dtype: run(*argon(), start, dtype=dtype, **options) for dtype in ("float64", "mixed", "float32")}
 
 
+@pytest.mark.slow
 def test_the_energy_is_kept_as_in_float64(runs):
     spread = {dtype: np.ptp(r.total_energies - runs["float64"].total_energies) for dtype, r in runs.items()}
     # Forces of 0.1 eV/Å are rounded to 1e-8 eV/Å; atoms move by some 0.1 Å. Energies of -5 eV to 5e-7 eV.

@@ -84,6 +84,7 @@ def test_thermostats_reach_their_temperature(integrator):
     assert result.temperatures[60:].mean() == pytest.approx(60.0, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_simulation_that_blows_up_says_so_and_leaves_the_frames_before(tmp_path):
     path = tmp_path / "hot.extxyz"
     with pytest.raises(SimulationError, match=r"blown up at step \d+"):

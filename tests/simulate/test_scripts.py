@@ -18,22 +18,26 @@ def output(name: str, capsys: pytest.CaptureFixture) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_nve(capsys):
     spread = float(output("nve.py", capsys).split("spread")[1].split()[0])
     assert spread < 1e-3  # of 1 eV of kinetic energy
 
 
+@pytest.mark.slow
 def test_npt(capsys):
     before, after = map(float, re.findall(r"(\d+) A\^3", output("npt.py", capsys)))
     assert 1.03 < after / before < 1.25
 
 
+@pytest.mark.slow
 def test_relaxation(capsys):
     text = output("relaxation.py", capsys)
     assert float(text.split("force")[1].split()[0]) < 1e-3
     assert "100 of 100" in text
 
 
+@pytest.mark.slow
 def test_replicas(capsys):
     wanted, found = (np.array(line.split()[1:], float) for line in output("replicas.py", capsys).splitlines())
     # Means of 1.4 ps of 93 motions scatter by some 8 %.

@@ -18,6 +18,7 @@ SITES = np.array([[0.0, 0, 0], [1.9, 0, 0], [0, 2.1, 0], [0.2, 0.1, 2.0], [1.8, 
 NUMBERS = np.array([12, 12, 8, 8, 8])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_arrangements_have_their_boltzmann_weights():
     potential, params = random_ace()
@@ -56,6 +57,7 @@ def test_arrangements_have_their_boltzmann_weights():
     np.testing.assert_allclose(state.dynamics.force, here.forces, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_jax_mds_own_runs_with_our_lists():
     # Its energies are of pairs with diameters; the lists are those of a potential with a cutoff beyond theirs.

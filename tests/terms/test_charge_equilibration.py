@@ -78,6 +78,7 @@ def test_in_a_crystal_charges_make_the_energy_least_and_both_solvers_find_them()
     np.testing.assert_allclose(by_species[order], one.charges, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_far_apart_atoms_share_charge_that_a_molecule_does_not_feel():
     # The known fault of the method: charge flows at any distance. Documented, so kept an eye on.
     found = predict(potential_of(), PARAMS, lithium_chloride(200.0, 0.0))

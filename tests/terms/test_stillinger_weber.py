@@ -34,6 +34,7 @@ def test_the_crystal_is_that_of_the_literature(crystal):
     assert float(jorbit.predict(*SILICON, crystal).energy[0]) / 2 == pytest.approx(-2 * TERM.epsilon, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_elastic_constants_are_those_of_the_literature(crystal):
     # 151.4, 76.4 and 56.4 GPa: what LAMMPS documents for this potential (examples/ELASTIC, Si.sw).
     found = elastic_constants(*SILICON, crystal)
@@ -61,6 +62,7 @@ def test_the_optical_phonon_has_its_closed_form(crystal):
     np.testing.assert_allclose(found, [0, 0, 0, expected, expected, expected], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_energies_and_forces_are_those_of_jax_md():
     atoms = bulk("Si", "diamond", a=5.43, cubic=True) * (2, 2, 2)
     atoms.rattle(0.25, seed=0)

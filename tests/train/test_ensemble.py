@@ -43,6 +43,7 @@ def test_the_first_member_is_the_model_that_is_trained_alone(frames):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_ensemble_goes_on_to_the_same_bits(frames, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, members=2, checkpoint_minutes=0.0)
     whole, _ = train_ensemble(POTENTIAL, frames[:8], frames[8:], config)

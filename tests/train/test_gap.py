@@ -31,6 +31,7 @@ def fitted(ethanol):
     return fit_gap(ethanol[:30], MODEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["polynomial", "rbf", "reverse"])
 def test_rows_times_coefficients_are_energy_forces_and_stress(kind, ethanol):
     frame = jorbit.read("bn_gfn1")[3] if kind == "rbf" else ethanol[5]
@@ -114,6 +115,7 @@ def test_a_fit_learns_and_knows_how_far_off_it_is(fitted, ethanol):
         assert s.energies.shape == (9,) and s.energy <= s.energies.sum() + 1e-12 and (s.forces > 0).all()
 
 
+@pytest.mark.slow
 def test_far_from_the_data_the_variance_is_larger(fitted, ethanol):
     near = ethanol[0].structure
     stretched = dataclasses.replace(near, positions=near.positions * 1.35)
