@@ -15,7 +15,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float
 
-from jorbit.core.errors import CapacityError, ConfigError, MissingInputError, StructureError, UnknownSpeciesError
+from jorbit.core.errors import CapacityError, ConfigError, MissingInputError, StructureError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Params
@@ -26,6 +26,7 @@ from jorbit.graphs.cell_list import DeviceNeighbors, approach, farthest_step, ge
 from jorbit.graphs.device_neighborhoods import add_neighborhoods, from_dense
 from jorbit.potential.potential import Potential
 from jorbit.simulate.boxes import Box, inspect_displacement, rows_from_box
+from jorbit.simulate.which_atoms import atoms_by_name, atoms_of_structure
 
 _search = jax.jit(search, static_argnums=0)
 
@@ -313,8 +314,8 @@ def to_jax_md(
         -0.010341
     """
     if structure is not None:
-        numbers, species, charge = _from_structure(potential, species, numbers, structure, charge)
-    numbers, species = _atoms(potential, species, numbers)
+        numbers, species, charge = atoms_of_structure(potential, species, numbers, structure, charge)
+    numbers, species = atoms_by_name(potential, species, numbers)
     cell, pbc, fractional = inspect_displacement(displacement_fn, box, fractional_coordinates)
     start = Structure(positions=np.zeros((len(numbers), 3)), numbers=numbers, cell=cell, pbc=pbc, charge=float(charge))
     for term in potential.terms:
@@ -368,41 +369,3 @@ def functions_for(
             potential=potential, params=params, numbers=numbers, species=species, charge=structure.charge, **common
         ),
     )
-
-
-def _from_structure(
-    potential: Potential, species: Any, numbers: Any, structure: Structure, charge: float
-) -> tuple[np.ndarray, np.ndarray, float]:
-    if species is not None or numbers is not None:
-        raise ConfigError("Give the atoms once: structure=, or species= and numbers=.")
-    labelled = potential.labelled([structure.check()])[0]
-    rows = potential.species.index(labelled.numbers, labelled.orbits)
-    return np.asarray(labelled.numbers, dtype=np.int64), rows, charge or structure.charge
-
-
-def _atoms(potential: Potential, species: Any, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Atomic numbers and species rows, each from the other when only one is given."""
-    if species is None and numbers is None:
-        raise MissingInputError(
-            "to_jax_md needs to know the elements: pass numbers=atoms.numbers (atomic numbers), or species= (rows of "
-            "the potential's species table)."
-        )
-    table = potential.species
-    if species is None:
-        numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
-        if table.has_orbits:
-            raise MissingInputError(
-                f"The potential tells orbits apart ({', '.join(table.names)}), and atomic numbers do not say which is "
-                "which. Pass structure= (its atoms are labelled), or species= (rows of the species table)."
-            )
-        return numbers, table.index(numbers)
-    species = np.asarray(species, dtype=np.int32).reshape(-1)
-    if ((species < 0) | (species >= len(table))).any():
-        raise UnknownSpeciesError(
-            f"species holds rows {sorted(set(species.tolist()))}, but the table has rows 0..{len(table) - 1} "
-            f"({', '.join(table.names)}). Atomic numbers go into numbers=."
-        )
-    from_table = np.array(table.numbers, dtype=np.int64)[species]
-    if numbers is not None and (np.asarray(numbers).reshape(-1).tolist() != from_table.tolist()):
-        raise UnknownSpeciesError("species and numbers name different elements: pass one of them, or make them agree.")
-    return from_table, species

@@ -137,11 +137,11 @@ def write_lammps_input(
     names = [potential.species.names[r] for r in rows]
     numbers = [potential.species.numbers[r] for r in rows]
     stem = Path(stem)
-    paths = tuple(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("data", "in", "py"))
-    paths[0].write_text(data_file(structure, types + 1, numbers, names), encoding="utf-8")
-    paths[1].write_text(_input(stem.name, structure, numbers, options), encoding="utf-8")
-    paths[2].write_text(_driver(stem, Path(model), names, structure.charge, options), encoding="utf-8")
-    return paths  # type: ignore[return-value]
+    data, commands, driver = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("data", "in", "py"))
+    data.write_text(data_file(structure, types + 1, numbers, names), encoding="utf-8")
+    commands.write_text(_input(stem.name, structure, numbers, options), encoding="utf-8")
+    driver.write_text(_driver(stem, Path(model), names, structure.charge, options), encoding="utf-8")
+    return data, commands, driver
 
 
 def _input(name: str, structure: Structure, numbers: list[int], options: LammpsOptions) -> str:
