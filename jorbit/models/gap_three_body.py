@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +12,17 @@ from jaxtyping import Bool, Float, Int
 from jorbit.basis.cluster_kernels import gaussian, own_triplets, triplet_rows, triplet_slopes
 from jorbit.basis.slope_blocks import design_from_slopes
 from jorbit.core.blocks import map_atom_blocks
-from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors, safe_norm
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import DesignRows, Needs, Params
+from jorbit.core.protocols import DesignRows, Params
+from jorbit.models.layers.cluster_gap import ClusterGAP, of_one_kind
 
 BLOCK = 4  # atoms whose [slots, slots, points] are held together
 
 
 @dataclasses.dataclass(frozen=True)
-class ThreeBodyGAP:
+class ThreeBodyGAP(ClusterGAP):
     """E = sum over atoms i and pairs {j, k} of their neighbours of f(r_ij) f(r_ik) g(r_ij, r_ik, r_jk).
 
     g = sum over sparse points s of their species of alpha_s k(q, p_s), k a Gaussian of the three distances q of width
@@ -47,33 +47,12 @@ class ThreeBodyGAP:
 
     cutoff: float = 3.5
     n_points: int = 100
-    length: float = 1.0
-    n_species: int = 1
 
-    def __post_init__(self) -> None:
-        if not (self.cutoff > 0 and self.length > 0) or self.n_points < 1 or self.n_species < 1:
-            raise ConfigError(
-                f"Wanted a positive cutoff and length, n_points >= 1 and n_species >= 1, got {self.cutoff}, "
-                f"{self.length}, {self.n_points} and {self.n_species}."
-            )
+    steps: ClassVar[float] = 10.0
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "ThreeBodyGAP":
         return cls(cutoff=3.0, n_points=n_species**2 * (n_species + 1) // 2, n_species=n_species)
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def sampling(self) -> str:
-        """How sparse points are usually chosen."""
-        return "fps"
-
-    @property
-    def resolution(self) -> float | None:
-        """Candidates nearer to each other than this, Å, are one."""
-        return self.length / 10.0
 
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """Points of all kinds of triplets in turn, from near to far, and coefficients of zero."""
@@ -86,10 +65,6 @@ class ThreeBodyGAP:
             "species": jnp.asarray(kinds[np.arange(self.n_points) % len(kinds)]),
             "coefficients": jnp.zeros(self.n_points, dtype),
         }
-
-    def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        rows = self.atom_rows(params, graph)
-        return AtomOutputs(energy=jnp.matmul(rows, params["coefficients"], precision="highest"))
 
     def candidates(
         self, graph: Graph
@@ -156,15 +131,7 @@ class ThreeBodyGAP:
     def gram(self, params: Params) -> Float[Array, "points points"]:
         """Covariances of g at the points."""
         p, species = jnp.asarray(params["points"]), jnp.asarray(params["species"])
-        same = jnp.all(species[:, None] == species[None], axis=-1)
         straight = jnp.prod(gaussian(p[:, None], p[None], self.length), axis=-1)
         crossed = jnp.prod(gaussian(p[:, None], p[None][..., jnp.array([1, 0, 2])], self.length), axis=-1)
         alike = (species[:, 1] == species[:, 2])[:, None]
-        return jnp.where(same, jnp.where(alike, 0.5 * (straight + crossed), straight), 0.0)
-
-    def with_points(
-        self, points: Float[np.ndarray, "points 3"], species: Int[np.ndarray, "points 3"]
-    ) -> tuple["ThreeBodyGAP", dict[str, Any]]:
-        """This model with other points, and parameters for it with coefficients of zero."""
-        params = {"points": points, "species": species, "coefficients": np.zeros(len(points))}
-        return dataclasses.replace(self, n_points=len(points)), params
+        return jnp.where(of_one_kind(params), jnp.where(alike, 0.5 * (straight + crossed), straight), 0.0)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +11,17 @@ from jaxtyping import Bool, Float, Int
 from jorbit.basis.cluster_kernels import gaussian, own_pairs, pair_rows, pair_slopes
 from jorbit.basis.slope_blocks import design_from_slopes
 from jorbit.core.blocks import map_atom_blocks
-from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors, safe_norm
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import DesignRows, Needs, Params
+from jorbit.core.protocols import DesignRows, Params
+from jorbit.models.layers.cluster_gap import ClusterGAP, of_one_kind
 
 BLOCK = 64  # atoms whose [slots, points] are held together
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoBodyGAP:
+class TwoBodyGAP(ClusterGAP):
     """E = sum over pairs of f(r_ij) g(r_ij), g = sum over sparse points s of their species of alpha_s k(r_ij, p_s).
 
     k(r, p) = exp(-(r - p)^2 / (2 length^2)); f falls smoothly to 0 at the cutoff. Each pair of elements has its own g.
@@ -47,33 +46,10 @@ class TwoBodyGAP:
 
     cutoff: float = 5.0
     n_points: int = 20
-    length: float = 1.0
-    n_species: int = 1
-
-    def __post_init__(self) -> None:
-        if not (self.cutoff > 0 and self.length > 0) or self.n_points < 1 or self.n_species < 1:
-            raise ConfigError(
-                f"Wanted a positive cutoff and length, n_points >= 1 and n_species >= 1, got {self.cutoff}, "
-                f"{self.length}, {self.n_points} and {self.n_species}."
-            )
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "TwoBodyGAP":
         return cls(cutoff=3.0, n_points=n_species * (n_species + 1), n_species=n_species)
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(cutoff=self.cutoff)
-
-    @property
-    def sampling(self) -> str:
-        """How sparse points are usually chosen."""
-        return "fps"
-
-    @property
-    def resolution(self) -> float | None:
-        """Candidates nearer to each other than this, Å, are one."""
-        return self.length / 20.0
 
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """Points of all kinds of pairs in turn, from near to far, and coefficients of zero."""
@@ -84,10 +60,6 @@ class TwoBodyGAP:
             "species": jnp.asarray(kinds[np.arange(self.n_points) % len(kinds)]),
             "coefficients": jnp.zeros(self.n_points, dtype),
         }
-
-    def apply(self, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
-        rows = self.atom_rows(params, graph)
-        return AtomOutputs(energy=jnp.matmul(rows, params["coefficients"], precision="highest"))
 
     def candidates(self, graph: Graph) -> tuple[Float[Array, "pairs 1"], Int[Array, "pairs 2"], Bool[Array, " pairs"]]:
         """What sparse points are chosen from: distances, the species of both atoms, and which pairs are there."""
@@ -137,13 +109,5 @@ class TwoBodyGAP:
 
     def gram(self, params: Params) -> Float[Array, "points points"]:
         """Covariances of g at the points."""
-        p, species = jnp.asarray(params["points"])[:, 0], jnp.asarray(params["species"])
-        same = jnp.all(species[:, None] == species[None], axis=-1)
-        return jnp.where(same, gaussian(p[:, None], p[None], self.length), 0.0)
-
-    def with_points(
-        self, points: Float[np.ndarray, "points 1"], species: Int[np.ndarray, "points 2"]
-    ) -> tuple["TwoBodyGAP", dict[str, Any]]:
-        """This model with other points, and parameters for it with coefficients of zero."""
-        params = {"points": points, "species": species, "coefficients": np.zeros(len(points))}
-        return dataclasses.replace(self, n_points=len(points)), params
+        p = jnp.asarray(params["points"])[:, 0]
+        return jnp.where(of_one_kind(params), gaussian(p[:, None], p[None], self.length), 0.0)
