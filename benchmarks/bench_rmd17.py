@@ -28,8 +28,8 @@ SIZES: dict[str, dict] = {
     "aspirin": {"max_degree": (12, 9, 7, 6), "l_max": 4},
     "benzene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
     "ethanol": {"max_degree": (15, 10, 9, 7), "l_max": 4},
-    "malonaldehyde": {"max_degree": (12, 9, 7, 6), "l_max": 4},
-    "naphthalene": {"max_degree": (16, 12, 10, 8), "l_max": 5},
+    "malonaldehyde": {"max_degree": (14, 10, 9, 6), "l_max": 4},
+    "naphthalene": {"max_degree": (16, 12, 11, 9), "l_max": 5},
     "uracil": {"max_degree": (12, 8, 6, 4), "l_max": 3},
 }
 
