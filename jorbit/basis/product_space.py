@@ -86,7 +86,8 @@ class ProductSpace:
         single: rows of A_0 that are features.
         blocks: see Block.
         order: nu of each feature.
-        radial, angular: n and l of the factors of each feature, [features, 4], -1 where there are fewer factors.
+        radial, angular, channel: n, l and channel of the factors of each feature, [features, 4], -1 where there are
+            fewer factors.
     """
 
     rows: tuple[np.ndarray, ...]
@@ -95,6 +96,7 @@ class ProductSpace:
     order: np.ndarray
     radial: np.ndarray
     angular: np.ndarray
+    channel: np.ndarray
 
     @property
     def n_features(self) -> int:
@@ -103,6 +105,21 @@ class ProductSpace:
     @property
     def l_max(self) -> int:
         return len(self.rows) - 1
+
+    def within(self, max_degree: tuple[int, ...], max_factors: tuple[int, ...] | None = None) -> np.ndarray:
+        """Which features also keep to these limits, [features] of bool; see `ProductLimits`.
+
+        Example:
+            >>> space = product_space(ProductLimits(n_channels=2, n_radial=2, l_max=0, max_degree=(1, 1)))
+            >>> space.within((1,)).sum(), space.within((1, 1)).sum(), space.within((1, 1), (1, 0)).sum()
+            (4, 11, 2)
+        """
+        factors = self.radial >= 0
+        degree = np.where(factors, self.radial + self.angular, 0).sum(axis=1)
+        kept = degree <= np.array((*max_degree, *(-1,) * (4 - len(max_degree))))[self.order - 1]
+        for channel, most in enumerate(max_factors or ()):
+            kept &= (self.channel == channel).sum(axis=1) <= most
+        return kept
 
 
 def _multisets(functions: list[OneParticle], order: int, limits: ProductLimits) -> Iterator[tuple[OneParticle, ...]]:
@@ -150,8 +167,9 @@ def _features(limits: ProductLimits) -> Iterator[Feature]:
         (l, n, c) for l in range(limits.l_max + 1) for n in range(limits.n_radial) for c in range(limits.n_channels)
     ]
     order = len(limits.max_degree)
+    most = limits.max_factors or (1,) * limits.n_channels
     for v in functions:
-        if v[0] == 0 and v[1] <= limits.max_degree[0]:
+        if v[0] == 0 and v[1] <= limits.max_degree[0] and most[v[2]] > 0:
             yield "single", None, (v,), (v,)
     if order >= 2:
         for a, b in _multisets(functions, 2, limits):
@@ -242,6 +260,7 @@ def product_space(limits: ProductLimits, features: tuple[int, ...] | None = None
         order=np.array([len(f[3]) for f in ordered]),
         radial=np.array([[v[1] for v in f[3]] + [-1] * (4 - len(f[3])) for f in ordered]),
         angular=np.array([[v[0] for v in f[3]] + [-1] * (4 - len(f[3])) for f in ordered]),
+        channel=np.array([[v[2] for v in f[3]] + [-1] * (4 - len(f[3])) for f in ordered]),
     )
 
 

@@ -1,13 +1,14 @@
 """Linear Atomic Cluster Expansion: an energy that is linear in the invariants, fitted by one solve."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jorbit.basis.channel_expansion import expand_channels
 from jorbit.basis.symmetric_products import invariants_jvp, linear_combination
@@ -29,11 +30,14 @@ class LinearACE:
         n_species: rows of the species table.
         cutoff: Å.
         max_degree: limit on the total degree n + l of products of nu = 1, 2, ... factors; its length is the correlation
-            order (body order minus one), at most 4.
+            order (body order minus one), at most 4. Or one such row for each central species: what is kept for atoms
+            of that species. Where all atoms see each other, most clusters can be described from any of their atoms,
+            and functions are best spent on those with the most neighbours.
         l_max: highest l.
         family, envelope, bond_lengths: see `jorbit.basis.radial.RadialBasis`.
         max_factors: at most this many factors of each neighbour species in a product (None = no limit): the largest
-            number of neighbours of that species is enough, since more only give powers of the same functions.
+            number of neighbours of that species is enough, since more only give powers of the same functions. Or one
+            such row for each central species.
         smoothness: exponent of the prior: functions that oscillate faster are expected to have smaller coefficients.
         n_radial: radial functions per neighbour species; None = as many as max_degree leaves room for.
         channel_of: channel of each neighbour species, 0, 1, ...; None = one of its own for each. With orbits as species
@@ -51,12 +55,12 @@ class LinearACE:
 
     n_species: int
     cutoff: float = 5.0
-    max_degree: tuple[int, ...] = (12, 8, 6)
+    max_degree: tuple[int, ...] | tuple[tuple[int, ...], ...] = (12, 8, 6)
     l_max: int = 6
     family: str = "chebyshev"
     envelope: str = "quadratic"
     bond_lengths: float | tuple[tuple[float, ...], ...] = 1.5
-    max_factors: tuple[int, ...] | None = None
+    max_factors: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None
     smoothness: float = 2.0
     n_radial: int | None = None
     channel_of: tuple[int, ...] | None = None
@@ -66,18 +70,27 @@ class LinearACE:
     def tiny(cls, n_species: int = 2) -> "LinearACE":
         return cls(n_species=n_species, cutoff=3.0, max_degree=(3, 3, 2, 2), l_max=2)
 
+    def __post_init__(self) -> None:
+        for name in ("max_degree", "max_factors"):
+            rows = getattr(self, name)
+            if _by_species(rows) and (len(rows) != self.n_species or not all(isinstance(r, tuple) for r in rows)):
+                raise ConfigError(
+                    f"{name} needs one row for all atoms, such as (12, 8, 6), or one for each of the {self.n_species} "
+                    f"central species, got {rows}."
+                )
+
     @property
     def descriptor(self) -> ACE:
-        """The descriptor this model is linear in."""
+        """The descriptor this model is linear in: what all central species need together."""
         return ACE(
             n_species=self.n_species,
             cutoff=self.cutoff,
-            max_degree=self.max_degree,
+            max_degree=_largest(self.max_degree),
             l_max=self.l_max,
             family=self.family,
             envelope=self.envelope,
             bond_lengths=self.bond_lengths,
-            max_factors=self.max_factors,
+            max_factors=None if self.max_factors is None else _largest(self.max_factors),
             n_radial=self.n_radial,
             channel_of=self.channel_of,
             features=self.features,
@@ -96,6 +109,16 @@ class LinearACE:
     def n_parameters(self) -> int:
         return self.n_species * self.n_functions
 
+    @property
+    def kept(self) -> Bool[np.ndarray, "species functions"] | None:
+        """Which functions atoms of each species have; None = all. Coefficients of the others are not used."""
+        if not _by_species(self.max_degree) and not _by_species(self.max_factors):
+            return None
+        degrees = self.max_degree if _by_species(self.max_degree) else (self.max_degree,) * self.n_species
+        factors = self.max_factors if _by_species(self.max_factors) else (self.max_factors,) * self.n_species
+        space = self.descriptor.space
+        return np.array([space.within(d, f) for d, f in zip(degrees, factors, strict=True)])  # type: ignore[arg-type]
+
     def init(self, key: Array, graph: Graph, upstream: AtomOutputs) -> Params:
         """Zero coefficients: an unfitted linear model predicts nothing."""
         return {"coefficients": jnp.zeros((self.n_species, self.n_functions), graph.positions.dtype)}
@@ -105,11 +128,14 @@ class LinearACE:
         neighbors = graph.within(self.cutoff)
         vectors = pair_vectors(graph, neighbors)
         species_j = gather_neighbors(graph.species, neighbors)
+        coefficients = params["coefficients"]
+        if (kept := self.kept) is not None:
+            coefficients = jnp.where(kept, coefficients, 0.0)
 
         def energies(vectors: Array, species_i: Array, species_j: Array, mask: Array, present: Array) -> Array:
             atomic = basis(vectors, species_i, species_j, mask, space)
             chosen = jax.nn.one_hot(species_i, self.n_species, dtype=vectors.dtype).T * present[None, :]
-            return linear_combination(space, atomic, params["coefficients"], chosen)
+            return linear_combination(space, atomic, coefficients, chosen)
 
         present = graph.atom_mask.astype(vectors.dtype)
         inputs = (vectors, graph.species, species_j, neighbors.mask, present)
@@ -147,6 +173,8 @@ class LinearACE:
             jnp.zeros((3, 3, *shape), dtype),
         )
         (energy, forces, virial), _ = jax.lax.scan(add_atom, start, jnp.arange(graph.n_atoms))
+        if (kept := self.kept) is not None:
+            energy, forces, virial = (jnp.where(kept, rows, 0.0) for rows in (energy, forces, virial))
         return DesignRows(
             energy=energy.reshape(-1),
             forces=forces.reshape(graph.n_atoms, 3, -1),
@@ -175,12 +203,20 @@ class LinearACE:
         coefficients = np.asarray(params["coefficients"], dtype=np.float64)[chosen]
         own = range(self.n_species) if self.channel_of is None else self.channel_of
         channel_of = tuple(int(own[p]) for p in parents)
-        common = dataclasses.replace(self, n_species=len(parents), bond_lengths=bonds)
+        degrees, most = (
+            tuple(rows[p] for p in chosen) if rows is not None and _by_species(rows) else rows
+            for rows in (self.max_degree, self.max_factors)
+        )
+        common = dataclasses.replace(
+            self, n_species=len(parents), bond_lengths=bonds, max_degree=degrees, max_factors=most
+        )
         if neighbors == "elements":
             return dataclasses.replace(common, channel_of=channel_of), {"coefficients": coefficients}
         if channel_of == tuple(range(self.n_species)):  # nothing is finer: the same bits
             return self, {"coefficients": coefficients}
-        most = None if self.max_factors is None else tuple(self.max_factors[c] for c in channel_of)
+        if most is not None:
+            rows = [[row[c] for c in channel_of] for row in np.atleast_2d(most).tolist()]
+            most = tuple(map(tuple, rows)) if _by_species(most) else tuple(rows[0])
         fine = dataclasses.replace(common, channel_of=None, max_factors=most, features=None)
         expansion = expand_channels(self.descriptor.space, fine.descriptor.space, channel_of)
         if self.features is not None:
@@ -195,6 +231,17 @@ class LinearACE:
         n, l = np.maximum(space.radial, 0), np.maximum(space.angular, 0)  # noqa: E741
         scale = 1.0 + (n**self.smoothness + l**self.smoothness).sum(axis=1)
         return np.tile(scale, self.n_species)
+
+
+def _by_species(rows: tuple | None) -> bool:
+    return rows is not None and any(isinstance(row, tuple) for row in rows)
+
+
+def _largest(rows: tuple) -> tuple[int, ...]:
+    """Limits that hold for all species."""
+    if not _by_species(rows):
+        return rows
+    return tuple(max(k) for k in itertools.zip_longest(*rows, fillvalue=0))
 
 
 def _in_chunks(function: Callable[..., Array], inputs: tuple[Array, ...]) -> Array:

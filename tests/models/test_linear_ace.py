@@ -168,6 +168,53 @@ def test_central_atoms_of_each_species_have_their_own_coefficients(x64, fitted):
     assert (np.abs(energies[1:]) > 1e-3).all()
 
 
+BY_SPECIES = LinearACE(n_species=2, cutoff=3.0, max_degree=((2,), (4, 3, 2)), l_max=1, max_factors=((1, 1), (2, 0)))
+
+
+def test_limits_by_central_species_are_those_of_one_model_for_each(x64, crystal):
+    """Energies of the atoms of a species are those of a model with that species' limits for all atoms."""
+    species = SpeciesTable.from_structures([crystal])
+    assert len(species) == 2
+    rng = np.random.default_rng(5)
+    coefficients = rng.normal(size=(2, BY_SPECIES.n_functions))
+    whole = {"linear_ace": {"coefficients": coefficients}}
+    energies = np.asarray(predict(Potential((BY_SPECIES,), species), whole, crystal).energies)
+    space, wanted = BY_SPECIES.descriptor.space, species.index(crystal.numbers)
+
+    def key(table, k):
+        return tuple(zip(table.angular[k], table.radial[k], table.channel[k], strict=True)), int(table.order[k])
+
+    for z, (degree, factors) in enumerate(zip(BY_SPECIES.max_degree, BY_SPECIES.max_factors, strict=True)):
+        n_radial = 1 + max(map(max, BY_SPECIES.max_degree))
+        own = dataclasses.replace(BY_SPECIES, max_degree=degree, max_factors=factors, n_radial=n_radial)
+        table = own.descriptor.space
+        assert table.n_features == BY_SPECIES.kept[z].sum() < space.n_features
+        pool: dict[tuple, list[int]] = {}  # couplings of the same factors follow each other in the same order
+        for k in np.flatnonzero(BY_SPECIES.kept[z]):
+            pool.setdefault(key(space, k), []).append(int(k))
+        columns = [pool[key(table, k)].pop(0) for k in range(table.n_features)]
+        alone = {"linear_ace": {"coefficients": coefficients[:, columns]}}
+        expected = np.asarray(predict(Potential((own,), species), alone, crystal).energies)
+        np.testing.assert_allclose(energies[wanted == z], expected[wanted == z], rtol=1e-12)
+
+
+def test_design_leaves_out_what_a_central_species_does_not_have(x64, crystal):
+    species = SpeciesTable.from_structures([crystal])
+    potential = Potential((BY_SPECIES,), species)
+    coefficients = np.random.default_rng(6).normal(size=(2, BY_SPECIES.n_functions))
+    design = jax.jit(BY_SPECIES.design)(potential.graph(crystal))
+    result = predict(potential, {"linear_ace": {"coefficients": coefficients}}, crystal)
+    assert float(design.energy @ coefficients.reshape(-1)) == pytest.approx(float(result.energy[0]), rel=1e-12)
+    assert not np.asarray(design.energy)[~BY_SPECIES.kept.reshape(-1)].any()
+    assert not np.asarray(design.forces)[:, :, ~BY_SPECIES.kept.reshape(-1)].any()
+
+
+@pytest.mark.parametrize("rows", [((4, 3),), ((4, 3), 3), ((4,), (4,), (4,))])
+def test_limits_need_a_row_for_every_central_species(rows):
+    with pytest.raises(ConfigError, match="each of the 2 central species"):
+        LinearACE(n_species=2, max_degree=rows)
+
+
 def test_wrong_number_of_coefficients_is_refused():
     with pytest.raises(ConfigError, match="coefficients"):
         LinearACE.tiny(1).unflatten(np.zeros(3))
