@@ -22,9 +22,9 @@ PUBLISHED = {
 }
 OPTIONS = {"bond_lengths": 1.5}
 CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
-# Per molecule: degrees per order, one row for each element in the order of the periodic table, and l_max. What counts is
-# the number of functions: 20 to 30 thousand columns make a fit of fifteen minutes on two cores. All atoms see each other,
-# and functions do most around the atoms with the most neighbours.
+# Per molecule: degrees per order, one row for each element in the order of the periodic table, and l_max. What counts
+# is the number of functions: 20 to 30 thousand columns make a fit of fifteen minutes on two cores. All atoms see each
+# other, and functions do most around the atoms with the most neighbours.
 H_LITTLE = (8, 6, 4)
 SIZES: dict[str, dict] = {
     "aspirin": {"max_degree": (H_LITTLE, (14, 11, 9, 7), (10, 8, 6, 5)), "l_max": 4},

@@ -201,6 +201,8 @@ class LinearACE:
         if not isinstance(bonds, int | float):
             bonds = tuple(map(tuple, np.asarray(bonds)[np.ix_(chosen, chosen)].tolist()))
         coefficients = np.asarray(params["coefficients"], dtype=np.float64)[chosen]
+        if self.kept is not None:
+            coefficients = np.where(self.kept[chosen], coefficients, 0.0)
         own = range(self.n_species) if self.channel_of is None else self.channel_of
         channel_of = tuple(int(own[p]) for p in parents)
         degrees, most = (

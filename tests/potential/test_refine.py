@@ -44,6 +44,9 @@ def species_model(model: LinearACE) -> tuple[Potential, dict]:
 MODELS = {
     "up to five bodies": LinearACE(2, cutoff=3.0, max_degree=(1, 1, 2, 2), l_max=1),
     "few factors": LinearACE(2, cutoff=3.0, max_degree=(2, 2, 2), l_max=1, max_factors=(2, 1)),
+    "limits by central species": LinearACE(
+        2, cutoff=3.0, max_degree=((2, 1), (1, 2, 2)), l_max=1, max_factors=((2, 1), (3, 0))
+    ),
     "chosen features": LinearACE(
         2, cutoff=3.0, max_degree=(2, 2, 1), l_max=1, features=(0, 3, 7, 10, 15), bond_lengths=((0.9, 1.1), (1.1, 1.7))
     ),
