@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 import jorbit
 from jorbit.cli.console import Interrupted, check_writable, err, out
@@ -104,7 +105,7 @@ def report(
     if not files:
         raise ConfigError(f"There are no results (*.json) in {source}. Run some: jorbit bench run neighbors --quick")
     check_writable(output)
-    from jorbit.report.benchmarks import benchmark_sections
+    from jorbit.report.benchmarks import benchmark_curves, benchmark_sections, when_measured
     from jorbit.report.html import render_page
 
     found: dict[str, Any] = {}
@@ -117,7 +118,14 @@ def report(
     lead = "What was measured, where and when. Every row is in a file of the folder the page was made from."
     page = render_page("jorbit: benchmarks", lead, benchmark_sections(found, titles), {"jorbit": jorbit.__version__})
     output.write_text(page, encoding="utf-8")
-    out().print(f"{len(found)} results: {escape(str(output))}")
+    console = out()
+    shown = Table("file", "rows", "figures", "measured", box=None, pad_edge=False, header_style="bold")
+    for name, data in found.items():
+        figures = list(dict.fromkeys(f"{c.y_label.split(',')[0]} : {c.x_label}" for c in benchmark_curves(data)))
+        when = when_measured(data).strip("()").removeprefix("measured ")
+        shown.add_row(escape(name), str(len(data.get("rows", []))), escape("\n".join(figures)), escape(when))
+    console.print(shown)
+    console.print(f"{len(found)} results: {escape(str(output))}")
 
 
 def _folder(given: Path | None) -> Path:

@@ -1,15 +1,18 @@
 """Results of benchmarks as parts of a page: a table of every file, and figures where there is a curve to see."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jorbit.report.figures import _matplotlib
+from jorbit.report.benchmark_curves import COSTS, ERRORS, TRAINING_FRAMES, Curves, find_curves, front
+from jorbit.report.benchmark_figures import MOST_PANELS, draw_curves
 from jorbit.report.html import Section, picture, table
-from jorbit.report.theme import LIGHT, Theme
 
-MOST_COLUMNS, MOST_ROWS = 12, 60
-# Columns that say what a row is about come first.
+MOST_COLUMNS, MOST_ROWS = 12, 200
+OPEN_ROWS = 12  # longer tables are folded
+# Columns that say what a row is about come first, then errors and costs.
 NAMES = ("key", "name", "case", "molecule", "system", "set", "element", "tool", "model", "row", "calculator", "dtype")
+COLUMNS = tuple(column for table_of in (ERRORS, COSTS) for columns in table_of.values() for column in columns)
 
 
 def benchmark_sections(results: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> list[Section]:
@@ -22,11 +25,16 @@ def benchmark_sections(results: Mapping[str, Mapping[str, Any]], titles: Mapping
     sections = []
     for name, data in results.items():
         rows = [_flat(row) for row in _rows(data)]
-        body = _figures(rows) + _table(rows)
+        body = _figures(benchmark_curves(data)) + _table(rows)
         sections.append(
-            Section(titles.get(name, name.replace("_", " ")), f"{data.get('what', '')} {_when(data)}", body)
+            Section(titles.get(name, name.replace("_", " ")), f"{data.get('what', '')} {when_measured(data)}", body)
         )
     return sections
+
+
+def benchmark_curves(data: Mapping[str, Any]) -> list[Curves]:
+    """What can be drawn of one file of results."""
+    return find_curves([{**_flat(row), "published": row.get("published")} for row in _rows(data)])
 
 
 def _rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -36,8 +44,8 @@ def _rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _when(data: Mapping[str, Any]) -> str:
-    """Dates, versions and load of the environments that are recorded."""
+def when_measured(data: Mapping[str, Any]) -> str:
+    """Dates of the rows and load of the machine, in brackets; "" where nothing is recorded."""
     found = [data.get("environment", data), *(row.get("environment", {}) for row in _rows(data))]
     dates = sorted(e["date"][:10] for e in found if isinstance(e, Mapping) and "date" in e)
     if not dates:
@@ -62,7 +70,8 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    columns.sort(key=lambda c: NAMES.index(c) if c in NAMES else len(NAMES))  # stable: the rest keeps its order
+    first = (*NAMES, *TRAINING_FRAMES, *COLUMNS)
+    columns.sort(key=lambda c: first.index(c) if c in first else len(first))  # stable: the rest keeps its order
     shown, hidden = columns[:MOST_COLUMNS], columns[MOST_COLUMNS:]
     body = table([c.replace("_", " ") for c in shown], [[_cell(row.get(c)) for c in shown] for row in rows[:MOST_ROWS]])
     left_out = []
@@ -70,7 +79,10 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         left_out.append(f"{len(hidden)} more columns")
     if len(rows) > MOST_ROWS:
         left_out.append(f"{len(rows) - MOST_ROWS} more rows")
-    return body + (f'<p class="lead">In the file: {" and ".join(left_out)}.</p>' if left_out else "")
+    body += f'<p class="lead">In the file: {" and ".join(left_out)}.</p>' if left_out else ""
+    if len(rows) <= OPEN_ROWS:
+        return body
+    return f"<details><summary>The {len(rows)} rows</summary>{body}</details>"
 
 
 def _cell(value: Any) -> str:
@@ -79,39 +91,39 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Time per atom against the number of atoms, one line for each tool, where there is such a thing."""
-    for column in ("us_per_atom", "us_per_atom model", "us_per_atom model cpu"):
-        lines: dict[str, dict[int, float]] = {}
-        for row in rows:
-            if column in row and "n_atoms" in row:
-                label = ", ".join(str(row[c]) for c in ("tool", "dtype", "n_functions") if c in row)
-                lines.setdefault(label, {})[row["n_atoms"]] = row[column]
-        lines = {label: points for label, points in lines.items() if len(points) > 1}
-        if lines:
-            drawn = picture(lambda theme, of=lines: draw_scaling(of, theme=theme), "Time per atom")
-            return f'<div class="figures">{drawn}</div>'
-    return ""
+def _figures(curves: Sequence[Curves]) -> str:
+    """Error against cost, learning curves and scaling, where the rows hold them; and who is on the fronts."""
+    parts = []
+    for one in curves:
+        drawn = picture(lambda theme, of=one: draw_curves(of, theme=theme), f"{one.y_label} against {one.x_label}")
+        left_out = [panel.title for panel in one.panels[MOST_PANELS:]]
+        note = f" Not drawn: {', '.join(left_out)}." if left_out else ""
+        parts.append(f'<p class="lead">{html.escape(_reading(one) + note)}</p><div class="figures">{drawn}</div>')
+    fronts = [c for c in curves if c.kind == "front"]
+    if fronts:
+        parts.append(_front_table(fronts))
+    return "".join(parts)
 
 
-def draw_scaling(lines: Mapping[str, Mapping[int, float]], *, theme: Theme = LIGHT) -> Any:
-    """Microseconds per atom against the number of atoms: what is linear in atoms is a level line.
+def _reading(curves: Curves) -> str:
+    if curves.kind == "front":
+        return f"{curves.y_label} against {curves.x_label}; the line joins the rows that no other beats in both."
+    if curves.kind == "learning":
+        return (
+            f"{curves.y_label} against {curves.x_label}: the best row of each number of frames, or the median over "
+            "seeds with the smallest and the largest."
+        )
+    return "Time per atom against atoms: a level line is linear; N^p is the fitted growth of the whole."
 
-    Args:
-        lines: label -> {atoms: µs per atom}.
-        theme: colours.
 
-    Returns:
-        A matplotlib Figure.
-    """
-    matplotlib = _matplotlib()
-    with matplotlib.rc_context(theme.rc()):
-        figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for k, (label, points) in enumerate(lines.items()):
-            sizes = sorted(points)
-            color, style = theme.lines[k % len(theme.lines)], "-" if k < len(theme.lines) else "--"
-            axes.loglog(sizes, [points[n] for n in sizes], marker="o", linestyle=style, color=color, label=label)
-        axes.set(xlabel="atoms", ylabel="µs per atom")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
-    return figure
+def _front_table(fronts: Sequence[Curves]) -> str:
+    """The rows on the fronts, by name."""
+    rows = [
+        [panel.title, curves.x_label, ", ".join(dict.fromkeys((label, p.name))).strip(", "), _cell(p.x), _cell(p.y)]
+        for curves in fronts
+        for panel in curves.panels
+        for p in front([q for points in panel.series.values() for q in points])
+        for label in (next(name for name, points in panel.series.items() if p in points),)
+    ]
+    drawn = table(["on the front", "cost", "row", "of cost", fronts[0].y_label], rows[:MOST_ROWS])
+    return f"<details><summary>The {len(rows)} rows on the fronts</summary>{drawn}</details>"

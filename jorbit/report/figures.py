@@ -21,6 +21,7 @@ def _matplotlib() -> Any:
         import matplotlib
         import matplotlib.colors
         import matplotlib.figure
+        import matplotlib.ticker
     except ImportError as error:
         raise MissingInputError(
             "Figures need matplotlib, which is not installed. Install it with: pip install 'jorbit[plot]'"

@@ -11,6 +11,7 @@ class Theme:
     Attributes:
         background, text, grid: colours.
         lines: colours of curves, told apart in both themes and by colour-blind readers.
+        many: colours of curves where there are more than three.
         density: matplotlib colour map for point density; every colour of it stands out from the background.
     """
 
@@ -18,6 +19,7 @@ class Theme:
     text: str
     grid: str
     lines: tuple[str, ...]
+    many: tuple[str, ...]
     density: tuple[str, ...]
 
     def rc(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ LIGHT = Theme(
     text="#1d2530",
     grid="#d5dae1",
     lines=("#0b62b0", "#c2510a", "#2f7d4f"),
+    many=("#0b62b0", "#c2510a", "#2f7d4f", "#8e3a86", "#8a6d00", "#1797a6", "#c0365a", "#5a6472"),
     density=("#a9cbeb", "#3d86c6", "#14497f", "#071f3d"),
 )
 DARK = Theme(
@@ -58,5 +61,6 @@ DARK = Theme(
     text="#e3e7ec",
     grid="#39414c",
     lines=("#6cb2f5", "#f2a05e", "#7ccf9b"),
+    many=("#6cb2f5", "#f2a05e", "#7ccf9b", "#d79ad0", "#e3c65b", "#6fd3df", "#f28ba6", "#aab4c0"),
     density=("#2b5a87", "#4f9add", "#a5d3ff", "#ffffff"),
 )
