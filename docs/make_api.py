@@ -37,6 +37,7 @@ MODULES = (
     "jorbit.simulate.defects",
     "jorbit.simulate.measurements",
     "jorbit.simulate.differentiable",
+    "jorbit.simulate.transport",
 )
 REGISTRIES = (MODELS, TERMS, DESCRIPTORS, LOSSES, DATASETS)
 

@@ -1,9 +1,10 @@
-"""Derivatives of what a simulation measures, with respect to parameters: three ways.
+"""Derivatives of what a simulation measures, with respect to parameters.
 
 * `trajectory`: backwards through every step, with checkpoints, so that memory grows with the root of the steps. Exact,
   but chaotic motion makes gradients explode after a few hundred femtoseconds to picoseconds.
 * `reweighted` averages: the frames of one run stand for the ensemble of nearby parameters. Nothing is differentiated in
   time, so runs may be as long as they need to be.
+* diffusion constants, which depend on parameters in both ways: `jorbit.simulate.transport`.
 * `relaxed_positions` and `relaxed_volume`: where a minimum goes, by the implicit function theorem.
 """
 
@@ -27,7 +28,7 @@ from jorbit.potential.potential import Potential
 
 
 def trajectory(
-    force_fn: Callable[[Params, Array], Array],
+    force_fn: Callable[..., Array],
     params: Params,
     positions: Float[Array, "atoms 3"],
     momenta: Float[Array, "atoms 3"],
@@ -36,18 +37,20 @@ def trajectory(
     dt: float,
     n_steps: int,
     segment: int | None = None,
+    neighbors: Any = None,
 ) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3"], Float[Array, "records atoms 3"]]:
     """Velocity Verlet that can be differentiated: with respect to `params`, positions and momenta.
 
     Steps are grouped into segments; only the ends of segments are kept, and each is run again on the way back.
 
     Args:
-        force_fn: (params, positions) -> forces.
+        force_fn: (params, positions) -> forces, or (params, positions, neighbors) -> forces.
         params: anything `force_fn` takes.
         positions, momenta, masses: at the start.
         dt: time step, in the unit in which the others are consistent (fs times `jorbit.core.units.FS`).
         n_steps: how many.
         segment: steps per segment, which must divide `n_steps`; about the root when not given.
+        neighbors: a list (`jorbit.to_jax_md`) that is updated at every step, for atoms that go far.
 
     Returns:
         Positions and momenta at the end, and positions at the end of each segment.
@@ -67,20 +70,22 @@ def trajectory(
     if n_steps % size:
         raise ConfigError(f"Wanted a segment that divides n_steps, got {size} and {n_steps}.")
 
-    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        r, p, f = state
+    def step(state: tuple, _: None) -> tuple[tuple, None]:
+        r, p, f, *lists = state
         p = p + 0.5 * dt * f
         r = r + dt * p / masses
-        f = force_fn(params, r)
-        return (r, p + 0.5 * dt * f, f), None
+        lists = [known.update(r) for known in lists]
+        f = force_fn(params, r, *lists)
+        return (r, p + 0.5 * dt * f, f, *lists), None
 
     @jax.checkpoint
-    def run_segment(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], Array]:
+    def run_segment(state: tuple, _: None) -> tuple[tuple, Array]:
         state, _ = jax.lax.scan(step, state, None, length=size)
         return state, state[0]
 
-    state = (positions, momenta, force_fn(params, positions))
-    (r, p, _), kept = jax.lax.scan(run_segment, state, None, length=n_steps // size)
+    lists = () if neighbors is None else (neighbors,)
+    state = (positions, momenta, force_fn(params, positions, *lists), *lists)
+    (r, p, *_), kept = jax.lax.scan(run_segment, state, None, length=n_steps // size)
     return r, p, kept
 
 
