@@ -8,18 +8,15 @@ that is not installed gets a row that says so.
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-from common import RESULTS
+from common import PACKAGES, RESULTS, environment, versions
 
 CUTOFF = 5.0
 
@@ -145,24 +142,11 @@ TOOLS: dict[str, Callable] = {
 }
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of everything compared."""
-    found = {"python": platform.python_version()}
-    for name in ("jorbit", "jax", "jaxlib", "jax-md", "vesin", "matscipy", "ase", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def main() -> None:
     """Run every tool on every size and write the table."""
     options = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])  # before jax counts the cores
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    import jax
-
     load_before = os.getloadavg()
     rows = []
     for n in options.cells:
@@ -191,13 +175,11 @@ def main() -> None:
             )
     report = {
         "what": f"full neighbour lists of rattled diamond Si within {CUTOFF} Å, one search, warm",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": str(jax.devices()[0]),
-        "processor": platform.processor() or platform.machine(),
+        **environment(),
         "threads": options.threads,
         "load_average_before": load_before,
         "load_average_after": os.getloadavg(),
-        "versions": versions(),
+        "versions": versions(*PACKAGES, "matscipy"),
         "rows": rows,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)

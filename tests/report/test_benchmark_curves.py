@@ -1,6 +1,7 @@
 """What the page of benchmarks draws: fronts that nothing beats, medians over seeds, growth with the number of atoms."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_the_growth_of_the_whole_is_found_from_costs_per_atom(power):
     assert np.isclose(exponent([point(n, 3.0 * n ** (power - 1.0)) for n in sizes]), power)
 
 
-def errors(model: str, n_train: int, force_mae: float, **more: float) -> dict:
+def errors(model: str, n_train: int, force_mae: float, **more: Any) -> dict:
     return {"molecule": "ethanol", "model": model, "n_train": n_train, "force_mae": force_mae, **more}
 
 
