@@ -21,7 +21,7 @@ PUBLISHED = {
     "uracil": {"linear ACE": (1.1, 6.6), "GAP": (3.0, 17.6), "ANI": (5.1, 21.4), "MACE": (0.5, 2.1)},
 }
 OPTIONS = {"bond_lengths": 1.5}
-CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
+CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0, "uracil": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
 # Per molecule: degrees per order, one row for each element in the order of the periodic table, and l_max. What counts
 # is the number of functions: 20 to 30 thousand columns make a fit of fifteen minutes on two cores. All atoms see each
 # other, and functions do most around the atoms with the most neighbours.
@@ -32,7 +32,7 @@ SIZES: dict[str, dict] = {
     "ethanol": {"max_degree": (15, 10, 9, 7), "l_max": 4},
     "malonaldehyde": {"max_degree": (H_LITTLE, (16, 13, 11, 7), (10, 8, 6, 4)), "l_max": 4},
     "naphthalene": {"max_degree": ((10, 8, 6, 5), (18, 15, 13, 10)), "l_max": 5},
-    "uracil": {"max_degree": (H_LITTLE, (14, 11, 8, 5), (14, 10, 7, 5), (10, 8, 5)), "l_max": 4},
+    "uracil": {"max_degree": ((6, 4, 2), (14, 11, 9), (12, 10, 8), (8, 6, 4)), "l_max": 4},
 }
 
 
