@@ -32,6 +32,9 @@ def lammps(
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     seed: Annotated[int, typer.Option(min=1, help="Of the initial velocities.")] = 1,
     index: Annotated[int, typer.Option(help="Which frame of DATA; -1 is the last.")] = 0,
+    mliap: Annotated[
+        bool, typer.Option("--mliap", help="For a LAMMPS built with Python in ML-IAP: pair_style mliap unified.")
+    ] = False,
     run: Annotated[bool, typer.Option("--run", help="Run it now.")] = False,
     ranks: Annotated[int, typer.Option(min=1, help="MPI ranks of --run; one JAX process each.")] = 1,
 ) -> None:
@@ -48,7 +51,7 @@ def lammps(
     for suffix in ("data", "in", "py"):
         check_writable(stem.with_name(f"{stem.name}.{suffix}"))
     start_jax()
-    options = LammpsOptions(ensemble, temperature, timestep, steps, every, skin, dtype, seed)
+    options = LammpsOptions(ensemble, temperature, timestep, steps, every, skin, dtype, seed, mliap)
     potential, _ = jorbit.load(model)
     paths = write_lammps_input(stem, potential, model, read_start(data, index).structure, options)
     console, python = out(), Path(sys.executable).name

@@ -12,6 +12,7 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.structure import Structure
 from jorbit.graphs.neighbors import complete_cell
 from jorbit.potential.potential import Potential
+from jorbit.simulate.lammps_mliap import check_mliap
 
 ENSEMBLES = ("nve", "nvt", "npt")
 MARGIN = 1.0  # Å around the atoms where nothing repeats; LAMMPS moves these faces along
@@ -30,6 +31,7 @@ class LammpsOptions:
         skin: Å.
         dtype: "float64" or "float32".
         seed: of the initial velocities.
+        mliap: through pair_style mliap of a LAMMPS built with Python in ML-IAP, instead of callbacks.
     """
 
     ensemble: str = "nve"
@@ -40,6 +42,7 @@ class LammpsOptions:
     skin: float = 1.0
     dtype: str = "float64"
     seed: int = 1
+    mliap: bool = False
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:
@@ -127,10 +130,12 @@ def write_lammps_input(
     Raises:
         UnknownSpeciesError: an element that the model does not know.
         OrbitError: a structure that does not fit the model's orbits.
-        ConfigError: constant pressure without a cell.
+        ConfigError: constant pressure without a cell, or a potential that ML-IAP has no use for.
     """
     if options.ensemble == "npt" and not np.all(structure.pbc):
         raise ConfigError("Constant pressure needs a cell that repeats in all three directions.")
+    if options.mliap:
+        check_mliap(potential)
     structure = potential.labelled([structure])[0]
     species = potential.species.index(structure.numbers, structure.orbits)
     rows, types = np.unique(species, return_inverse=True)
@@ -140,7 +145,12 @@ def write_lammps_input(
     data, commands, driver = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("data", "in", "py"))
     data.write_text(data_file(structure, types + 1, numbers, names), encoding="utf-8")
     commands.write_text(_input(stem.name, structure, numbers, options), encoding="utf-8")
-    driver.write_text(_driver(stem, Path(model), names, structure.charge, options), encoding="utf-8")
+    relative = os.path.relpath(Path(model).resolve(), stem.resolve().parent)
+    if options.mliap:
+        text = _mliap_driver(stem.name, relative, names, options)
+    else:
+        text = _driver(stem.name, relative, names, structure.charge, options)
+    driver.write_text(text, encoding="utf-8")
     return data, commands, driver
 
 
@@ -174,11 +184,10 @@ def _integrator(options: LammpsOptions) -> str:
     }[options.ensemble]
 
 
-def _driver(stem: Path, model: Path, names: list[str], charge: float, options: LammpsOptions) -> str:
-    relative = os.path.relpath(model.resolve(), stem.resolve().parent)
+def _driver(name: str, model: str, names: list[str], charge: float, options: LammpsOptions) -> str:
     more = "" if charge == 0 else f", charge={charge:g}"
     more += "" if options.dtype == "float64" else f', dtype="{options.dtype}"'
-    return f'''"""{stem.name}.in with a model of jorbit. On four MPI ranks: mpiexec -n 4 python {stem.name}.py"""
+    return f'''"""{name}.in with a model of jorbit. On four MPI ranks: mpiexec -n 4 python {name}.py"""
 
 import os
 import pathlib
@@ -186,9 +195,37 @@ import pathlib
 from jorbit.simulate.lammps import attach, open_lammps
 
 os.chdir(pathlib.Path(__file__).parent)
-lmp = open_lammps(["-log", "{stem.name}.log"])
-lmp.file("{stem.name}.in")
-forces = attach(lmp, {relative!r}, types={names!r}, skin={options.skin:g}{more})
+lmp = open_lammps(["-log", "{name}.log"])
+lmp.file("{name}.in")
+forces = attach(lmp, {model!r}, types={names!r}, skin={options.skin:g}{more})
 lmp.command("fix integrate all {_integrator(options)}")  # after the model, so that a barostat finds its virial
 forces.run({options.n_steps})
+'''
+
+
+def _mliap_driver(name: str, model: str, names: list[str], options: LammpsOptions) -> str:
+    more = "" if options.dtype == "float64" else f', dtype="{options.dtype}"'
+    return f'''"""{name}.in with a model of jorbit, by a LAMMPS built with Python in its package ML-IAP.
+
+On four MPI ranks: mpiexec -n 4 python {name}.py
+"""
+
+import os
+import pathlib
+
+import lammps
+import lammps.mliap
+
+from jorbit.simulate.lammps_mliap import MLIAPModel
+
+os.chdir(pathlib.Path(__file__).parent)
+lmp = lammps.lammps(cmdargs=["-log", "{name}.log"])
+lammps.mliap.activate_mliappy(lmp)
+lmp.file("{name}.in")
+lammps.mliap.load_unified(MLIAPModel({model!r}{more}))
+lmp.command("pair_style mliap unified EXISTS")
+lmp.command("pair_coeff * * {" ".join(names)}")
+lmp.command("neighbor {options.skin:g} bin")
+lmp.command("fix integrate all {_integrator(options)}")
+lmp.command("run {options.n_steps}")
 '''

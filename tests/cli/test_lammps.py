@@ -36,6 +36,18 @@ def test_data_input_and_driver(model, data, run, tmp_path):
     assert all(words in driver for words in order) and sorted(order, key=driver.index) == order
 
 
+def test_a_driver_for_builds_with_ml_iap(model, data, run, tmp_path):
+    result = run("lammps", model, data, "-o", tmp_path / "melt", "--steps", 7, "--mliap")
+    assert result.exit_code == 0, result.output
+    driver = (tmp_path / "melt.py").read_text()
+    ast.parse(driver)
+    order = ["activate_mliappy(lmp)", "load_unified(MLIAPModel(", "pair_style mliap unified EXISTS", "pair_coeff * * "]
+    assert all(words in driver for words in order) and sorted(order, key=driver.index) == order
+    names = re.search(r"pair_coeff \* \* ([\w ]+)", driver).group(1).split()
+    masses = re.findall(r"^(\d) [\d.]+  # (\w+)$", (tmp_path / "melt.data").read_text(), re.M)
+    assert names == [name for _, name in masses]
+
+
 def distances(positions: np.ndarray) -> np.ndarray:
     return np.linalg.norm(positions[:, None] - positions, axis=-1)
 
