@@ -1,6 +1,8 @@
 """The notebooks run from top to bottom, and lie in git without outputs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -44,6 +46,21 @@ def test_no_step_takes_more_than_ten_lines(notebook):
 def test_every_step_is_explained(notebook):
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds[0] == "markdown" and kinds.count("markdown") >= kinds.count("code") - 1
+
+
+def test_every_notebook_is_a_lesson_of_the_course_and_leads_to_the_next():
+    assert subprocess.run([sys.executable, str(FOLDER / "make_course.py"), "--check"]).returncode == 0
+    names = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+    for number, name in enumerate(names, 1):
+        title, course, *_, last = nbformat.read(FOLDER / name, as_version=4).cells
+        assert title.source.startswith("# ") and "colab-badge.svg" in course.source
+        assert f"Notebook {number} of {len(names)}" in course.source and "On a GPU" in course.source
+        assert f"]({names[number % len(names)]})" in last.source
+
+
+def test_notebooks_hold_no_path_of_a_machine(notebook):
+    for cell in notebook.cells:
+        assert not re.search(r"(?<![\w.:/])/(home|work|tmp|root|Users|mnt|opt)\b|[A-Z]:\\\\", cell.source), cell.source
 
 
 # jupyter_client and the event loop of asyncio warn about things of their own
