@@ -28,9 +28,11 @@ def plan_of(config: "TrainConfig", report: Any) -> "DryRun":
     from jorbit.train.dry_run import dry_run
     from jorbit.train.gradient_config import GradientConfig
     from jorbit.train.orbit_config import attach_orbits
-    from jorbit.train.run import read_split, starting_point, trains_by_gradient
+    from jorbit.train.run import read_split, starting_point, together, trains_by_gradient
 
     split, _ = attach_orbits(config.orbits, read_split(config.data))
+    if config.heads is not None:
+        split = together(split, {name: read_split(data) for name, data in config.heads.data.items()})
     potential, initial = starting_point(config, split)
     if not trains_by_gradient(config, potential):
         raise ConfigError("--dry-run is for networks; this potential is linear and fitted in closed form.")

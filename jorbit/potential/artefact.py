@@ -25,6 +25,7 @@ from jorbit.core.protocols import OrbitReference, Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.potential.dimers import guards_short_distances
 from jorbit.potential.grade_files import decode_grades, encode_grades, is_of_grade
+from jorbit.potential.head_files import encode_heads, is_of_head, names_of_heads, split_head, tensors_of_head
 from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.spec import decode_component, encode_term, flatten_params, unflatten_params
@@ -59,6 +60,7 @@ def save(
     params: Params,
     provenance: Mapping[str, Any] | None = None,
     grades: Mapping[str, Grade] | None = None,
+    heads: Mapping[str, Params] | None = None,
 ) -> None:
     """Write a model file. An old file of that name stays whole until the new one is complete.
 
@@ -68,6 +70,8 @@ def save(
         params: its parameters: nested dictionaries, lists and tuples of arrays. Their bits and dtypes are kept.
         provenance: what the model was trained on and how; anything JSON can hold.
         grades: uncertainties and extrapolation grades of this potential by name; `load_grades` reads them.
+        heads: parameters by name, of which `params` are one: those of a network trained on several sets of labels, see
+            `jorbit.train.gradient.train_heads`. What they share is written once.
 
     Raises:
         ModelFileError: the path cannot be written, or the potential or parameters hold what a file cannot keep.
@@ -98,21 +102,30 @@ def save(
     if grades:
         spec["grades"], arrays = encode_grades(grades, potential, params)
         tensors |= arrays
+    if heads:
+        spec["heads"], arrays = encode_heads(heads, params)
+        tensors |= arrays
     header = json.dumps({"spec": spec, "sha256": _digest(spec, tensors)}, allow_nan=False)
     _write(pathlib.Path(path), safetensors.numpy.save(tensors, metadata={HEADER_KEY: header}))
 
 
-def load(path: Path) -> tuple[Potential, Params]:
+def load(path: Path, *, head: str | None = None) -> tuple[Potential, Params]:
     """Read a model file.
+
+    Args:
+        path: of the file, or "file#head", which is understood wherever a model file is asked for.
+        head: which of several heads; None is the one that was saved as the main one.
 
     Returns:
         The potential, and its parameters as numpy arrays with the bits and dtypes they were saved with.
 
     Raises:
-        ModelFileError: no such file, or a truncated, foreign, newer or changed one, or one with unknown components.
+        ModelFileError: no such file or head, or a truncated, foreign, newer or changed one, or one with unknown
+            components.
     """
-    spec, tensors, _ = _read(pathlib.Path(path))
-    return _decode(path, spec, tensors)
+    file, head = split_head(path, head)
+    spec, tensors, _ = _read(file)
+    return _decode(path, spec, tensors, head)
 
 
 def load_grades(path: Path) -> dict[str, Grade]:
@@ -121,8 +134,11 @@ def load_grades(path: Path) -> dict[str, Grade]:
     Raises:
         ModelFileError: as `load`.
     """
-    spec, tensors, _ = _read(pathlib.Path(path))
+    file, head = split_head(path, None)
+    spec, tensors, _ = _read(file)
     potential, params = _decode(path, spec, tensors)
+    if head is not None and [head] != names_of_heads(spec.get("heads"))[:1]:
+        return {}  # they are those of the main head
     try:
         return decode_grades(spec.get("grades", {}), tensors, potential, params)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -135,9 +151,10 @@ def info(path: Path) -> dict[str, Any]:
     Returns:
         A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits,
         guards_short_distances (whether a term keeps atoms apart where there were no data), cutoffs (Å), units,
-        provenance, grades (name -> kind), n_parameters, tensors, sha256, n_bytes.
+        provenance, grades (name -> kind), heads, n_parameters (of one head), tensors, sha256, n_bytes.
     """
-    spec, tensors, digest = _read(pathlib.Path(path))
+    file, _ = split_head(path, None)
+    spec, tensors, digest = _read(file)
     potential, _ = _decode(path, spec, tensors)
     return {
         "path": os.fspath(path),
@@ -155,19 +172,22 @@ def info(path: Path) -> dict[str, Any]:
         "units": spec["units"],
         "provenance": spec["provenance"],
         "grades": {name: grade["kind"] for name, grade in spec.get("grades", {}).items()},
-        "n_parameters": int(sum(t.size for name, t in tensors.items() if not is_of_grade(name))),
+        "heads": names_of_heads(spec.get("heads")),
+        "n_parameters": int(sum(t.size for n, t in tensors.items() if not (is_of_grade(n) or is_of_head(n)))),
         "tensors": {name: {"shape": list(t.shape), "dtype": str(t.dtype)} for name, t in sorted(tensors.items())},
         "sha256": digest,
-        "n_bytes": pathlib.Path(path).stat().st_size,
+        "n_bytes": file.stat().st_size,
     }
 
 
-def _decode(path: Path, spec: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[Potential, Params]:
+def _decode(
+    path: Path, spec: Mapping[str, Any], tensors: Mapping[str, np.ndarray], head: str | None = None
+) -> tuple[Potential, Params]:
     try:
         species = SpeciesTable(tuple((int(z), int(orbit)) for z, orbit in spec["species"]))
         terms = tuple(decode_component(term) for term in spec["terms"])
         potential = Potential(terms=terms, species=species, orbits=_decode_orbits(spec.get("orbits"), species))
-        params = unflatten_params(spec["params"], tensors)
+        params = unflatten_params(spec["params"], tensors_of_head(spec.get("heads"), tensors, head))
         _require_match(potential, params, "the parameters in the file")
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error

@@ -3,9 +3,10 @@
 from jorbit.train.config import TrainConfig, json_schema, load_config
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import FitResult, default_potential, fit
-from jorbit.train.gradient import GradientResult, train_by_gradient
+from jorbit.train.gradient import GradientResult, train_by_gradient, train_heads
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
+from jorbit.train.heads import HeadData, HeadsResult
 from jorbit.train.labelled import label_frames, orbit_table
 from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.objective import LossWeights
@@ -23,6 +24,8 @@ __all__ = [
     "GradientConfig",
     "GradientReport",
     "GradientResult",
+    "HeadData",
+    "HeadsResult",
     "LossWeights",
     "Metrics",
     "PredictiveStd",
@@ -42,5 +45,6 @@ __all__ = [
     "stratified_split",
     "train",
     "train_by_gradient",
+    "train_heads",
     "weigh_orbits",
 ]

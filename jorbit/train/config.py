@@ -21,6 +21,7 @@ from jorbit.terms import TERMS
 from jorbit.train.design import FitWeights
 from jorbit.train.gap_config import GAPConfig
 from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.heads import OWN
 from jorbit.train.objective import LossWeights
 from jorbit.train.orbit_config import OrbitsConfig
 from jorbit.train.sgdml_config import SGDMLConfig
@@ -60,6 +61,10 @@ fit:
 #   {name: gap, descriptor: {name: soap}, n_points: 500}]
 # gap: {delta: [1.0, 0.1], sigma_forces: 0.05}
 # orbits: {weights: equal} # find interchangeable atoms in the training frames, and give every orbit its own parameters
+# heads:                   # levels of theory learned together; "model.safetensors#ccsd" is then the model of one head
+#   name: dft              # of 'data'
+#   data: {ccsd: {train: ccsd.extxyz, valid: 50}}
+#   own: ["*readout*"]     # what every head has for itself; the rest is shared
 output: model.safetensors
 """
 
@@ -76,6 +81,20 @@ class DataConfig(pydantic.BaseModel):
     test: Part = pydantic.Field(default=None, description="file(s), or how much of the training source to hold out")
     seed: int = pydantic.Field(default=0, ge=0, description="of the random split")
     limit: int | None = pydantic.Field(default=None, gt=0, description="read at most this many frames of each source")
+
+
+class HeadsConfig(pydantic.BaseModel):
+    """Further sets of labels that the network learns at the same time; see `jorbit.train.gradient.train_heads`."""
+
+    model_config = _STRICT
+    name: str = pydantic.Field(default="default", min_length=1, description="of the head that 'data' is for")
+    data: dict[str, DataConfig] = pydantic.Field(min_length=1, description="name of each other head -> its frames")
+    own: list[str] = pydantic.Field(
+        default_factory=lambda: list(OWN), min_length=1, description="patterns of parameters that each head has alone"
+    )
+    reference_energies: dict[str, Literal["fit", "isolated", "keep"] | dict[str | int, float]] = pydantic.Field(
+        default_factory=dict, description="of heads by name, where gradient.reference_energies does not hold"
+    )
 
 
 def _options_of(cls: type, skip: Sequence[str] = ()) -> dict[str, Any]:
@@ -160,6 +179,7 @@ class TrainConfig(pydantic.BaseModel):
     gap: GAPConfig | None = pydantic.Field(default=None, description="scales and noise of Gaussian processes")
     sgdml: SGDMLConfig | None = pydantic.Field(default=None, description="a kernel model of one molecule")
     orbits: OrbitsConfig | None = pydantic.Field(default=None, description="tell atoms of one element apart")
+    heads: HeadsConfig | None = pydantic.Field(default=None, description="other levels of theory, learned together")
     output: str = "model.safetensors"
 
     def build_potential(self, species: SpeciesTable) -> Potential:
@@ -201,7 +221,23 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"The configuration is not valid: 'sgdml' stands alone: leave out {', '.join(others)}.")
     if config.gradient is not None:
         config.gradient.build()
+    if config.heads is not None:
+        _check_heads(config, config.heads)
     return config
+
+
+def _check_heads(config: TrainConfig, heads: HeadsConfig) -> None:
+    """Heads go with training by gradients, of one model, with elements."""
+    for key in ("gap", "sgdml", "orbits"):
+        if getattr(config, key) is not None:
+            raise ConfigError(f"The configuration is not valid: 'heads' are of networks: leave out {key!r}.")
+    if heads.name in heads.data:
+        raise ConfigError(
+            f"heads.data has a head {heads.name!r}, which is that of 'data': give heads.name another name."
+        )
+    unknown = sorted(set(heads.reference_energies) - {heads.name, *heads.data})
+    if unknown:
+        raise ConfigError(f"heads.reference_energies names {unknown}; the heads are {[heads.name, *heads.data]}.")
 
 
 def _check(spec: Any, where: str, registries: tuple[Registry, ...]) -> pydantic.BaseModel:

@@ -12,10 +12,10 @@ import numpy as np
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Frame
 from jorbit.potential.potential import Potential
-from jorbit.train.gradient import prepare, settings_of
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.loader import Batch
 from jorbit.train.loop import Problem
+from jorbit.train.prepare import prepare, settings_of
 from jorbit.train.step import path_name, train_step
 
 _STEPS = 3  # timed per bucket, the fastest counts

@@ -1,41 +1,31 @@
 """train_by_gradient(): labelled frames in, trained parameters out; for every potential that is not linear."""
 
-import contextlib
-import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jorbit.core.compilation import compilations
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.core.protocols import CalibratedTerm, Params
+from jorbit.core.protocols import Params
 from jorbit.core.structure import Frame
 from jorbit.datasets.checks import unit_suspicion
 from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
-from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.checkpoint import has_checkpoints
 from jorbit.train.fingerprint import checksum, digest_of, weights_checksum
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
-from jorbit.train.labelled import labelled_for
-from jorbit.train.loader import FrameStore, frame_store
+from jorbit.train.heads import OWN, HeadData, HeadedPotential, Heads, HeadsResult, gathered, picked
 from jorbit.train.log_sinks import check_sinks
 from jorbit.train.loop import Loop, Problem
-from jorbit.train.objective import check_charge_labels, reweighted, species_factors
-from jorbit.train.parallel import Devices
+from jorbit.train.prepare import HeadPlan, prepare, settings_of, term_pairs
 from jorbit.train.progress import Progress, interrupts, reporting
-from jorbit.train.statistics import compositions
-from jorbit.train.statistics import reference_energies as find_reference_energies
-from jorbit.train.step import join_params, split_params, start_ensemble, start_state
-
-_CALIBRATION_BATCHES = 200
+from jorbit.train.step import join_params
 
 
 class GradientResult(NamedTuple):
@@ -142,6 +132,58 @@ def train_ensemble(
     return EnsembleResult(*_train(potential, frames, validation, config, None, folder, resume, progress))
 
 
+def train_heads(
+    potential: Potential,
+    data: Mapping[str, HeadData],
+    config: GradientConfig = GradientConfig(),  # noqa: B008 (frozen)
+    *,
+    own: Sequence[str] = OWN,
+    initial: Params | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = None,
+) -> HeadsResult:
+    """Train one network on several sets of labels: what the heads share learns from all, the rest from its own frames.
+
+    A batch holds frames of one head. Every head has reference energies of its own, found in its own frames unless told
+    otherwise. With `initial` all heads start as that model: fine-tuning a network to a new level of theory while frames
+    of the old one keep it from forgetting.
+
+    Args:
+        potential: as in `train_by_gradient`.
+        data: name of each head -> what it learns.
+        config: see `GradientConfig`.
+        own: patterns of the paths of parameters that each head has for itself ("hiphop/params/readout*").
+        initial: parameters of one model that all heads start from.
+        folder, resume, progress: as in `train_by_gradient`.
+
+    Returns:
+        (heads, report). `jorbit.save(path, potential, heads[name], heads=heads)` writes all of them into one file.
+
+    Raises:
+        TrainingError, DataError: as `train_by_gradient`.
+        ConfigError: fewer than two heads, a head without frames, or patterns that match nothing or everything.
+
+    Example:
+        >>> from jorbit import SpeciesTable
+        >>> from jorbit.datasets import load_dataset
+        >>> from jorbit.models.readout import Readout
+        >>> from jorbit.descriptors.ace import ACE
+        >>> model = Readout(descriptor=ACE(n_species=3, cutoff=2.0, max_degree=(2,)), n_species=3, hidden=(4,))
+        >>> potential = Potential((model,), SpeciesTable.from_numbers([1, 6, 8]))
+        >>> frames = list(load_dataset("ethanol_gfn2"))[:6]
+        >>> data = {"one": HeadData(frames[:3]), "other": HeadData(frames[3:])}
+        >>> heads, _ = train_heads(potential, data, GradientConfig(epochs=1), own=["*/output_*"])
+        >>> sorted(heads)
+        ['one', 'other']
+    """
+    heads = Heads(tuple(data), tuple(own))
+    frames, validation, of_frame, of_held_out = gathered(data)
+    plan = HeadPlan(heads, of_frame, of_held_out, tuple(d.reference_energies for d in data.values()))
+    found, report = _train(potential, frames, validation, config, initial, folder, resume, progress, plan)
+    return HeadsResult(dict(zip(data, found, strict=True)), report)
+
+
 def _train(
     potential: Potential,
     frames: Iterable[Frame],
@@ -151,6 +193,7 @@ def _train(
     folder: str | Path | None,
     resume: bool,
     progress: Progress,
+    plan: HeadPlan | None = None,
 ) -> tuple[tuple[Params, ...], GradientReport]:
     frames, held_out = _checked(frames), [] if validation is None else _kept(validation)
     place = None if folder is None else Path(folder)
@@ -165,11 +208,11 @@ def _train(
     before = compilations()
     with reporting(progress) as report, settings_of(config):
         started = time.perf_counter()
-        problem, references = prepare(potential, frames, held_out, config, initial, report)
+        problem, references = prepare(potential, frames, held_out, config, initial, report, plan)
         loop = Loop(problem, place, report)
         loop.seconds["prepare"] = time.perf_counter() - started
         if place is not None:
-            loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem))
+            loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem, plan))
         try:
             with interrupts(True) as stopped:
                 loop.run(stopped)
@@ -180,101 +223,20 @@ def _train(
         if problem.n_members > 1:
             members = [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(problem.n_members)]
         members = [jax.tree.map(np.asarray, join_params(member, problem.fixed)) for member in members]
+        if isinstance(problem.potential, HeadedPotential):
+            members = [picked(members[0], problem.potential.own, k) for k in range(problem.n_heads)]
     after = compilations()
     compiled = {name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)}
-    energies, name = references
-    pairs = list(_pairs(potential, problem.potential))
-    members = [{n: energies if n == name else member[alone] for n, alone in pairs} for member in members]
-    members = [secure(potential, member) for member in members]
-    named = None
+    pairs, whole = list(term_pairs(potential, problem.potential)), []
+    for k, member in enumerate(members):
+        energies, name = references[k if plan is not None else 0]
+        whole.append(secure(potential, {n: energies if n == name else member[alone] for n, alone in pairs}))
+    named, energies = None, references[0][0]
     if energies is not None:
         named = dict(zip(potential.species.names, map(float, energies["energies"]), strict=True))
     suspicion = unit_suspicion(frames)
     summary = _summary(loop, len(held_out), named, compiled, [suspicion] if suspicion else [])
-    return tuple(members), summary
-
-
-def _pairs(potential: Potential, trained: Potential) -> Iterator[tuple[str, str]]:
-    """Name of each term in the whole potential, and among the trained terms ("" for reference energies)."""
-    left = iter(trained.names)
-    for name, term in zip(potential.names, potential.terms, strict=True):
-        yield name, "" if isinstance(term, ReferenceEnergy) else next(left)
-
-
-def settings_of(config: GradientConfig) -> contextlib.AbstractContextManager[Any]:
-    """JAX's settings that a training in this float type needs."""
-    return jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
-
-
-def prepare(
-    potential: Potential,
-    frames: Sequence[Frame],
-    validation: Sequence[Frame],
-    config: GradientConfig,
-    initial: Params | None,
-    report: Any = lambda *_: None,
-) -> tuple[Problem, tuple[Params | None, str | None]]:
-    """Everything that happens before the first step.
-
-    Returns:
-        The problem; and the parameters of the ReferenceEnergy term with its name, or (None, None).
-    """
-    frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
-    if config.structure_weights:
-        frames = reweighted(frames, config.structure_weights)
-    if config.loss.charges:
-        check_charge_labels(frames)
-    references = _references(potential, frames, config, initial)
-    models = tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy))
-    trained = dataclasses.replace(potential, terms=models)
-    if not trained.terms:
-        raise ConfigError("The potential has nothing but reference energies: add a model to train.")
-    factors = species_factors(potential.species, config.species_weights) if config.species_weights else None
-    devices = Devices.choose(config.devices)
-
-    def store(some: Sequence[Frame]) -> FrameStore:
-        shift = None
-        if references[0] is not None:
-            counts = compositions((f.structure for f in some), potential.species)
-            shift = counts @ np.asarray(references[0]["energies"], dtype=np.float64)
-        return frame_store(
-            some,
-            potential.species,
-            potential.cutoffs,
-            batch_size=config.batch_size,
-            dtype=config.float_type,
-            multiple_of=devices.n,
-            energy_shift=shift,
-            species_weights=factors,
-            on_disk=config.on_disk,
-            report=report,
-        )
-
-    train = store(frames)
-    names = {whole: alone for whole, alone in _pairs(potential, trained) if alone}
-    params = _initial_params(trained, train, config, initial, names)
-    patterns = [*config.freeze]
-    for name, term in zip(trained.names, trained.terms, strict=True):
-        patterns += [f"{name}/{p}" for p in getattr(term, "fixed_parameters", ())]
-    free, fixed = split_params(params, patterns)
-    starts = [free, *_other_starts(trained, train, config, initial, patterns)]
-    optimizer = config.optimizer()
-    problem = Problem(
-        potential=trained,
-        fixed=jax.tree.map(jnp.asarray, fixed),
-        objective=config.loss.objective(),
-        optimizer=optimizer,
-        config=config,
-        train=train,
-        valid=store(validation) if validation else None,
-        frames=frames,
-        start=start_ensemble(optimizer, starts, config.float_type)
-        if len(starts) > 1
-        else start_state(optimizer, free, config.float_type),
-        devices=devices,
-        n_members=len(starts),
-    )
-    return problem, references
+    return tuple(whole), summary
 
 
 def _kept(frames: Iterable[Any]) -> Sequence[Any]:
@@ -292,72 +254,20 @@ def _checked(frames: Iterable[Frame]) -> Sequence[Frame]:
     return frames
 
 
-def _references(
-    potential: Potential, frames: Sequence[Frame], config: GradientConfig, initial: Params | None
-) -> tuple[Params | None, str | None]:
-    names = [n for n, t in zip(potential.names, potential.terms, strict=True) if isinstance(t, ReferenceEnergy)]
-    given = config.reference_energies
-    if len(names) > 1 or (not names and given is not None):
-        raise ConfigError(
-            f"reference_energies={given!r} belong to one ReferenceEnergy term, but the potential has {len(names)}. "
-            "Put ReferenceEnergy(n_species=...) into its terms once."
-        )
-    if not names:
-        return None, None
-    if given == "keep" or (given is None and initial is not None):
-        if initial is None:
-            raise ConfigError("reference_energies='keep' needs initial parameters to keep them of.")
-        return {"energies": np.asarray(initial[names[0]]["energies"], dtype=np.float64)}, names[0]
-    found = find_reference_energies(frames, potential.species, given, use_compositions=config.loss.energy > 0)
-    return {"energies": found.energies}, names[0]
-
-
-def _initial_params(
-    trained: Potential, train: FrameStore, config: GradientConfig, initial: Params | None, names: dict[str, str]
-) -> Params:
-    order = train.order(config.seed)
-    if initial is None:
-        # Compiled, so that what parameters do not depend on is left out.
-        params = jax.jit(trained.init)(jax.random.key(config.seed), train.load(order[0])[0])
-    else:
-        missing = sorted(set(names) - set(initial))
-        if missing:
-            raise ConfigError(f"The initial parameters hold {sorted(initial)}; {missing} of the potential are missing.")
-        params = {new: initial[old] for old, new in names.items()}
-    calibrate = initial is None if config.calibrate is None else config.calibrate
-    if calibrate:
-        for name, term in zip(trained.names, trained.terms, strict=True):
-            if isinstance(term, CalibratedTerm):
-                batches = (train.load(b) for b in order[:_CALIBRATION_BATCHES])
-                params[name] = term.calibrate(params[name], batches)
-    return jax.tree.map(
-        lambda leaf: (
-            jnp.asarray(leaf, config.float_type) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) else leaf
-        ),
-        params,
-    )
-
-
-def _other_starts(
-    trained: Potential, train: FrameStore, config: GradientConfig, initial: Params | None, patterns: Sequence[str]
-) -> list[Any]:
-    """What the other members of an ensemble start from; constants and frozen parameters are those of the first."""
-    if config.members > 1 and initial is not None:
-        raise ConfigError(
-            "Members of an ensemble that start from the same parameters stay the same: train one model from "
-            "'initial', or leave that out."
-        )
-    graph = train.load(train.order(config.seed)[0])[0] if config.members > 1 else None
-    init, key = jax.jit(trained.init), jax.random.key(config.seed)
-    fresh = [init(jax.random.fold_in(key, k), graph) for k in range(1, config.members)]
-    return [split_params(params, patterns)[0] for params in fresh]
-
-
-def _fingerprint(potential: Potential, frames: Sequence[Frame], validation: Sequence[Frame], problem: Problem) -> str:
+def _fingerprint(
+    potential: Potential,
+    frames: Sequence[Frame],
+    validation: Sequence[Frame],
+    problem: Problem,
+    plan: HeadPlan | None,
+) -> str:
     settings = problem.config.to_json()
     for name in ("max_minutes", "checkpoint_minutes", "log_every", "log_to", "devices", "on_disk"):
         del settings[name]  # changes nothing about the parameters
-    return digest_of([repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(frames)])
+    content = [repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(frames)]
+    if plan is not None:
+        content.append([repr(plan.heads), plan.train.tolist(), repr(plan.reference_energies)])
+    return digest_of(content)
 
 
 def _summary(

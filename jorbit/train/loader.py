@@ -64,6 +64,7 @@ class FrameStore:
         cutoffs: of the neighbourhoods, ascending, Å.
         dtype: float type of the batches.
         multiple_of: batches are filled up with empty structures to a multiple of this: the number of devices.
+        groups: of each bucket, which group its frames belong to; () when there is one.
     """
 
     buckets: tuple[Bucket, ...]
@@ -71,6 +72,7 @@ class FrameStore:
     cutoffs: tuple[float, ...]
     dtype: Any
     multiple_of: int = 1
+    groups: tuple[int, ...] = ()
 
     @property
     def n_frames(self) -> int:
@@ -94,6 +96,10 @@ class FrameStore:
             rows = np.arange(n) if rng is None else rng.permutation(n)
             batches += [Batch(k, rows[start : start + size]) for start in range(0, n, size)]
         return batches if rng is None else [batches[k] for k in rng.permutation(len(batches))]
+
+    def group_of(self, batch: Batch) -> int:
+        """Which group all frames of a batch belong to."""
+        return self.groups[batch.bucket] if self.groups else 0
 
     def frames_of(self, batch: Batch) -> list[int]:
         """Indices of the frames of a batch among those the store was made of."""
@@ -165,6 +171,7 @@ def frame_store(
     multiple_of: int = 1,
     energy_shift: Float[np.ndarray, " frames"] | None = None,
     species_weights: Sequence[float] | None = None,
+    groups: Int[np.ndarray, " frames"] | None = None,
     on_disk: bool = False,
     scratch: Path | None = None,
     report: Callable[[str, int, int], None] = lambda *_: None,
@@ -180,6 +187,7 @@ def frame_store(
         multiple_of: batches are filled up to a multiple of this.
         energy_shift: subtracted from the energies in float64, eV: reference energies.
         species_weights: factor on the weight of the forces of each row of the species table.
+        groups: a number for each frame; frames of different numbers are never in one batch.
         on_disk: keep the padded frames in a file that batches are read from, not in memory.
         scratch: folder of that file; None is the one for temporary files.
         report: report("neighbours", done, total).
@@ -203,18 +211,30 @@ def frame_store(
             done += 1
             report("neighbours", done, len(frames))
 
-    for capacity, members in merged_buckets(capacities):
+    of_bucket: list[int] = []
+    for capacity, members, group in _grouped(merged_buckets(capacities), groups):
+        of_bucket.append(group)
         found = rows(capacity, members, sum(len(b.members) for b in buckets))
         if file is None:
             arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
         else:
             arrays = stacked_on_disk(file, str(len(buckets)), found, len(members))
         buckets.append(Bucket(capacity, np.array(members), arrays))
-    store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of)
+    store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of, tuple(of_bucket))
     kinds = ("energy_weight", "forces_weight", "stress_weight", "charges_weight")
     if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):
         raise DataError("None of the frames has a label with a weight (energy, forces, ...): nothing to learn from.")
     return store
+
+
+def _grouped(
+    buckets: Sequence[tuple[Capacity, list[int]]], groups: Int[np.ndarray, " frames"] | None
+) -> Iterator[tuple[Capacity, list[int], int]]:
+    """The buckets, each divided into frames of one group."""
+    for capacity, members in buckets:
+        of_member = np.zeros(len(members), int) if groups is None else np.asarray(groups)[members]
+        for group in np.unique(of_member).tolist():
+            yield capacity, [k for k, g in zip(members, of_member, strict=True) if g == group], group
 
 
 def _narrow(array: np.ndarray, dtype: Any) -> np.ndarray:

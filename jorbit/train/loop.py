@@ -18,6 +18,7 @@ from jorbit.potential.potential import Potential
 from jorbit.train.checkpoint import forget_after, load_checkpoint, save_checkpoint
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import Memory, RunLog
+from jorbit.train.heads import fixed_of_heads
 from jorbit.train.loader import Batch, FrameStore, Prefetch
 from jorbit.train.log_sinks import Sink, open_sinks
 from jorbit.train.objective import Objective
@@ -44,6 +45,7 @@ class Problem:
         start: the state before the first step.
         devices: where it runs.
         n_members: of an ensemble; 1 is an ordinary training.
+        n_heads: that the batches belong to, as the groups of their frames; 1 is an ordinary training.
     """
 
     potential: Potential
@@ -57,6 +59,7 @@ class Problem:
     start: TrainState
     devices: Devices
     n_members: int = 1
+    n_heads: int = 1
 
 
 class Loop:
@@ -65,7 +68,7 @@ class Loop:
     def __init__(self, problem: Problem, folder: Path | None, report: Report):
         self.problem, self.folder, self.report = problem, folder, report
         self.state = problem.devices.everywhere(problem.start)
-        self.fixed = problem.devices.everywhere(problem.fixed)
+        self.fixed = [problem.devices.everywhere(tree) for tree in fixed_of_heads(problem.fixed, problem.n_heads)]
         self.memory = Memory()
         self.best = self.state.params
         self.anchor = (self.state, Memory())  # the last good end of an epoch
@@ -140,9 +143,9 @@ class Loop:
         batches = Prefetch(problem.train, order[first:])
         try:
             with batches:
-                for _, graph, labels in batches:
+                for batch, graph, labels in batches:
                     rate = jnp.asarray(self.memory.scale * self.schedule(step), config.float_type)
-                    flying.append(self._step(graph, labels, rate))
+                    flying.append(self._step(graph, labels, rate, problem.train.group_of(batch)))
                     if len(flying) > _IN_FLIGHT:
                         flying.pop(0).loss.block_until_ready()
                     step += 1
@@ -164,13 +167,13 @@ class Loop:
             self.seconds["train"] += time.perf_counter() - started
         return True
 
-    def _step(self, graph: Any, labels: Any, rate: jax.Array) -> TrainState:
+    def _step(self, graph: Any, labels: Any, rate: jax.Array, head: int) -> TrainState:
         problem = self.problem
         static = (problem.potential, problem.objective, problem.optimizer, problem.config.explosion, problem.devices.n)
         graph, labels = problem.devices.share_out((graph, labels))
         rate = problem.devices.everywhere(rate)
         compiled, started = compilations().get("train step", 0), time.perf_counter()
-        self.state = train_step(*static, self.state, self.fixed, graph, labels, rate)
+        self.state = train_step(*static, self.state, self.fixed[head], graph, labels, rate)
         if compilations()["train step"] > compiled:
             self.state.loss.block_until_ready()
             self.seconds["compile"] += time.perf_counter() - started
@@ -251,11 +254,12 @@ class Loop:
             raise DataError("There are no validation frames.")
         totals = np.zeros(N_SUMS)
         small = sum(b.n_bytes for b in valid.buckets) < _RESIDENT
-        loaded = (problem.devices.share_out(valid.load(b)) for b in valid.order(None))
+        loaded = ((valid.group_of(b), *problem.devices.share_out(valid.load(b))) for b in valid.order(None))
         if small and self._resident is None:
             self._resident = list(loaded)
         static = (problem.potential, problem.objective, problem.devices.n)
-        sums = [measure(*static, params, self.fixed, g, x, problem.n_members) for g, x in self._resident or loaded]
+        n = problem.n_members
+        sums = [measure(*static, params, self.fixed[head], g, x, n) for head, g, x in self._resident or loaded]
         for some in sums:
             totals += np.asarray(some, dtype=np.float64)
         return summary(totals)

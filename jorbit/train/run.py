@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jorbit.core.errors import ConfigError
@@ -25,9 +26,10 @@ from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
 from jorbit.train.gap import GAPReport
 from jorbit.train.gap_config import GAPConfig, kernels_of
-from jorbit.train.gradient import train_by_gradient, train_ensemble
+from jorbit.train.gradient import train_by_gradient, train_ensemble, train_heads
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
+from jorbit.train.heads import HeadData
 from jorbit.train.metrics import Metrics, evaluate
 from jorbit.train.orbit_config import attach_orbits
 from jorbit.train.parallel import writes_files
@@ -51,6 +53,8 @@ class TrainResult(NamedTuple):
         members: of an ensemble, the parameters of each (`params` are those of the first). The others lie in
             <name>.2.safetensors, <name>.3.safetensors, ..., and the file of the first holds their spread, scaled on the
             validation frames, as the uncertainty that a simulation can watch.
+        heads: of a training on several sets of labels, the parameters of each (`params` are those of `heads.name`). All
+            are in the one file: `load(path, head="ccsd")`.
     """
 
     potential: Potential
@@ -60,6 +64,7 @@ class TrainResult(NamedTuple):
     path: Path
     interrupted: bool
     members: tuple[Params, ...] = ()
+    heads: Mapping[str, Params] = MappingProxyType({})
 
 
 class _Trained(NamedTuple):
@@ -67,6 +72,7 @@ class _Trained(NamedTuple):
     params: Params
     report: _Report
     members: tuple[Params, ...] = ()
+    heads: Mapping[str, Params] = MappingProxyType({})
 
 
 def train(
@@ -94,8 +100,9 @@ def train(
     config = config if isinstance(config, TrainConfig) else load_config(config)
     path = _writable(Path(config.output))
     split = read_split(config.data)
+    others = {} if config.heads is None else {name: read_split(data) for name, data in config.heads.data.items()}
     if config.sgdml is None:
-        fitted = _sum_of_terms(config, split, resume)
+        fitted = _sum_of_terms(config, split, others, resume)
     else:
         fitted = _kernel_model(config, split, path, resume)
 
@@ -103,34 +110,48 @@ def train(
         split, result = fitted(report)
         interrupted = result.report.interrupted
         if not writes_files():  # the first process does the rest
-            return TrainResult(result.potential, result.params, result.report, {}, path, interrupted, result.members)
-        provenance = _provenance(config, split, result.report)
-        save(path, result.potential, result.params, provenance)
+            more = (path, interrupted, result.members, result.heads)
+            return TrainResult(result.potential, result.params, result.report, {}, *more)
+        provenance = _provenance(config, split, others, result.report)
+        save(path, result.potential, result.params, provenance, heads=result.heads)
         for k, member in enumerate(result.members[1:], start=2):
             save(path.with_suffix(f".{k}{path.suffix}"), result.potential, member, provenance | {"member": k})
         metrics = {}
         if isinstance(result.report, FitReport | GAPReport | SGDMLReport) and result.report.training is not None:
             metrics = {"train": result.report.training}
         try:
-            for name, part in (("valid", split.valid), ("test", split.test)):
+            for name, params, part in _measured(split, others, result):
                 if part and not interrupted:
-                    metrics[name] = evaluate(result.potential, result.params, part, report)
+                    metrics[name] = evaluate(result.potential, params, part, report)
             grades = _grades(result, split.valid) if not interrupted else {}
         except KeyboardInterrupt:
             interrupted, grades = True, {}
 
     summary = {name: m.to_json() for name, m in metrics.items()}
     more = {"metrics": summary, "interrupted": interrupted}
-    save(path, result.potential, result.params, provenance | more, grades)
+    save(path, result.potential, result.params, provenance | more, grades, result.heads)
     metrics_path = path.with_name(f"{path.stem}.metrics.json")
     metrics_path.write_text(json.dumps(summary | {"interrupted": interrupted}, indent=2) + "\n", encoding="utf-8")
-    return TrainResult(result.potential, result.params, result.report, metrics, path, interrupted, result.members)
+    more = (path, interrupted, result.members, result.heads)
+    return TrainResult(result.potential, result.params, result.report, metrics, *more)
 
 
-def _sum_of_terms(config: TrainConfig, split: Split, resume: bool) -> Callable[[Report], tuple[Split, _Trained]]:
+def _measured(
+    split: Split, others: Mapping[str, Split], result: _Trained
+) -> Iterator[tuple[str, Params, Sequence[Frame]]]:
+    """What errors are told of: "valid", "test", and those of other heads, "valid/ccsd"."""
+    for k, kind in enumerate(Split._fields[1:], start=1):
+        yield kind, result.params, split[k]
+        for name, other in others.items():
+            yield f"{kind}/{name}", result.heads[name], other[k]
+
+
+def _sum_of_terms(
+    config: TrainConfig, split: Split, others: Mapping[str, Split], resume: bool
+) -> Callable[[Report], tuple[Split, _Trained]]:
     """What fits the potential of a configuration, after everything that can be wrong with it was checked."""
     labelled, orbits = attach_orbits(config.orbits, split)
-    potential, initial = starting_point(config, labelled)
+    potential, initial = starting_point(config, together(labelled, others))
     if orbits is not None:
         potential = dataclasses.replace(potential, orbits=orbits)
     if config.gradient is None and (config.gap is not None or kernels_of(potential)):
@@ -138,6 +159,11 @@ def _sum_of_terms(config: TrainConfig, split: Split, resume: bool) -> Callable[[
     by_gradient = trains_by_gradient(config, potential)
     if resume and not by_gradient:
         raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
+    if config.heads is not None:
+        if not by_gradient:
+            raise ConfigError("heads are of networks: this potential is linear and fitted in closed form.")
+        splits = {config.heads.name: split, **others}
+        return lambda report: (split, _by_heads(config, splits, potential, initial, report, resume))
     if by_gradient:
         return lambda report: (labelled, _by_gradient(config, labelled, potential, initial, report, resume))
     return lambda report: (labelled, _closed_form(config, labelled, potential, report))
@@ -214,6 +240,29 @@ def _by_gradient(
     return _Trained(potential, params, summary)
 
 
+def together(split: Split, others: Mapping[str, Split]) -> Split:
+    """The frames of all heads."""
+    if not others:
+        return split
+    return Split(*([frame for part in (split, *others.values()) for frame in part[k]] for k in range(len(split))))
+
+
+def _by_heads(
+    config: TrainConfig,
+    splits: Mapping[str, Split],
+    potential: Potential,
+    initial: Params | None,
+    report: Report,
+    resume: bool,
+) -> _Trained:
+    heads: Any = config.heads
+    data = {name: HeadData(s.train, s.valid, heads.reference_energies.get(name)) for name, s in splits.items()}
+    settings = GradientConfig() if config.gradient is None else config.gradient.build()
+    options: Any = {"initial": initial, "folder": config.folder, "resume": resume, "progress": report}
+    found, summary = train_heads(potential, data, settings, own=heads.own, **options)
+    return _Trained(potential, found[heads.name], summary, heads=found)
+
+
 def _closed_form(config: TrainConfig, split: Split, potential: Potential, report: Report) -> _Trained:
     options = config.fit
     by_validation = options.prior == "validation" and bool(split.valid)
@@ -280,12 +329,11 @@ def _read_sources(sources: str | list[str], limit: int | None) -> Sequence[Frame
     return [frame for source in sources for frame in read(source)[:limit]]
 
 
-def _provenance(config: TrainConfig, split: Split, report: _Report) -> dict[str, Any]:
-    data = {
-        name: {"n_frames": len(part), "sha256": checksum(part)}
-        for name, part in zip(Split._fields, split, strict=True)
-        if part
-    }
+def _provenance(config: TrainConfig, split: Split, others: Mapping[str, Split], report: _Report) -> dict[str, Any]:
+    parts = dict(zip(Split._fields, split, strict=True))
+    for head, other in others.items():
+        parts |= {f"{name}/{head}": part for name, part in zip(Split._fields, other, strict=True)}
+    data = {name: {"n_frames": len(part), "sha256": checksum(part)} for name, part in parts.items() if part}
     return {"config": config.model_dump(mode="json"), "data": data, "fit": report.provenance()}
 
 

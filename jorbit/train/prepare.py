@@ -1,0 +1,228 @@
+"""What happens before the first step of gradient training: reference energies, padded frames, initial parameters."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from jorbit.core.errors import ConfigError
+from jorbit.core.protocols import CalibratedTerm, Params
+from jorbit.core.structure import Frame
+from jorbit.potential.potential import Potential
+from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.heads import HeadedPotential, Heads
+from jorbit.train.labelled import labelled_for
+from jorbit.train.loader import FrameStore, frame_store
+from jorbit.train.loop import Problem
+from jorbit.train.objective import check_charge_labels, reweighted, species_factors
+from jorbit.train.parallel import Devices
+from jorbit.train.statistics import compositions
+from jorbit.train.statistics import reference_energies as find_reference_energies
+from jorbit.train.step import split_params, start_ensemble, start_state
+
+_CALIBRATION_BATCHES = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadPlan:
+    """Which frames belong to which head, and where each head's reference energies come from.
+
+    Attributes:
+        heads: names, and what each has for itself.
+        train, valid: head of each frame.
+        reference_energies: of each head, as in `GradientConfig`; None is what the configuration says.
+    """
+
+    heads: Heads
+    train: Int[np.ndarray, " frames"]
+    valid: Int[np.ndarray, " held_out"]
+    reference_energies: tuple[Any, ...]
+
+
+References = list[tuple[Params | None, str | None]]
+
+
+def term_pairs(potential: Potential, trained: Potential) -> Iterator[tuple[str, str]]:
+    """Name of each term in the whole potential, and among the trained terms ("" for reference energies)."""
+    left = iter(trained.names)
+    for name, term in zip(potential.names, potential.terms, strict=True):
+        yield name, "" if isinstance(term, ReferenceEnergy) else next(left)
+
+
+def settings_of(config: GradientConfig) -> contextlib.AbstractContextManager[Any]:
+    """JAX's settings that a training in this float type needs."""
+    return jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
+
+
+def prepare(
+    potential: Potential,
+    frames: Sequence[Frame],
+    validation: Sequence[Frame],
+    config: GradientConfig,
+    initial: Params | None,
+    report: Any = lambda *_: None,
+    plan: HeadPlan | None = None,
+) -> tuple[Problem, References]:
+    """Everything that happens before the first step.
+
+    Args:
+        potential, frames, validation, config, initial: as in `train_by_gradient`; frames of all heads together.
+        report: report(stage, done, total).
+        plan: the heads, when there are several.
+
+    Returns:
+        The problem; and for each head the parameters of the ReferenceEnergy term with its name, or (None, None).
+    """
+    frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
+    if config.structure_weights:
+        frames = reweighted(frames, config.structure_weights)
+    if config.loss.charges:
+        check_charge_labels(frames)
+    references = _references_of_heads(potential, frames, config, initial, plan)
+    models = tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy))
+    trained = dataclasses.replace(potential, terms=models)
+    if not trained.terms:
+        raise ConfigError("The potential has nothing but reference energies: add a model to train.")
+    factors = species_factors(potential.species, config.species_weights) if config.species_weights else None
+    devices = Devices.choose(config.devices)
+
+    def store(some: Sequence[Frame], groups: Int[np.ndarray, " frames"] | None) -> FrameStore:
+        shift, energies = None, [of_head["energies"] for of_head, _ in references if of_head is not None]
+        if energies:
+            counts = compositions((f.structure for f in some), potential.species)
+            of_frame = np.asarray(energies, dtype=np.float64)[0 if groups is None else groups]
+            shift = np.sum(counts * of_frame, axis=1)
+        return frame_store(
+            some,
+            potential.species,
+            potential.cutoffs,
+            batch_size=config.batch_size,
+            dtype=config.float_type,
+            multiple_of=devices.n,
+            energy_shift=shift,
+            species_weights=factors,
+            groups=groups,
+            on_disk=config.on_disk,
+            report=report,
+        )
+
+    train = store(frames, None if plan is None else plan.train)
+    valid = store(validation, None if plan is None else plan.valid) if validation else None
+    names = {whole: alone for whole, alone in term_pairs(potential, trained) if alone}
+    params = _initial_params(trained, train, config, initial, names)
+    if plan is not None:
+        if config.members > 1:
+            raise ConfigError(
+                "members: an ensemble of networks with several heads is not trained at once: one at a time."
+            )
+        params, own = plan.heads.stacked(params)
+        trained = HeadedPotential(terms=trained.terms, species=trained.species, orbits=trained.orbits, own=own)
+    patterns = [*config.freeze]
+    for name, term in zip(trained.names, trained.terms, strict=True):
+        patterns += [f"{name}/{p}" for p in getattr(term, "fixed_parameters", ())]
+    free, fixed = split_params(params, patterns)
+    starts = [free, *_other_starts(trained, train, config, initial, patterns)]
+    optimizer = config.optimizer()
+    problem = Problem(
+        potential=trained,
+        fixed=jax.tree.map(jnp.asarray, fixed),
+        objective=config.loss.objective(),
+        optimizer=optimizer,
+        config=config,
+        train=train,
+        valid=valid,
+        frames=frames,
+        start=start_ensemble(optimizer, starts, config.float_type)
+        if len(starts) > 1
+        else start_state(optimizer, free, config.float_type),
+        devices=devices,
+        n_members=len(starts),
+        n_heads=1 if plan is None else len(plan.heads.names),
+    )
+    return problem, references
+
+
+def _references_of_heads(
+    potential: Potential,
+    frames: Sequence[Frame],
+    config: GradientConfig,
+    initial: Params | None,
+    plan: HeadPlan | None,
+) -> References:
+    """Of each head from its own frames; fine-tuned heads find new ones, since levels of theory differ in them."""
+    if plan is None:
+        return [_references(potential, frames, config, initial)]
+    found = []
+    for k, given in enumerate(plan.reference_energies):
+        some = [frame for frame, head in zip(frames, plan.train, strict=True) if head == k]
+        wanted = config.reference_energies if given is None else given
+        start = initial if wanted == "keep" else None
+        found.append(_references(potential, some, dataclasses.replace(config, reference_energies=wanted), start))
+    return found
+
+
+def _references(
+    potential: Potential, frames: Sequence[Frame], config: GradientConfig, initial: Params | None
+) -> tuple[Params | None, str | None]:
+    names = [n for n, t in zip(potential.names, potential.terms, strict=True) if isinstance(t, ReferenceEnergy)]
+    given = config.reference_energies
+    if len(names) > 1 or (not names and given is not None):
+        raise ConfigError(
+            f"reference_energies={given!r} belong to one ReferenceEnergy term, but the potential has {len(names)}. "
+            "Put ReferenceEnergy(n_species=...) into its terms once."
+        )
+    if not names:
+        return None, None
+    if given == "keep" or (given is None and initial is not None):
+        if initial is None:
+            raise ConfigError("reference_energies='keep' needs initial parameters to keep them of.")
+        return {"energies": np.asarray(initial[names[0]]["energies"], dtype=np.float64)}, names[0]
+    found = find_reference_energies(frames, potential.species, given, use_compositions=config.loss.energy > 0)
+    return {"energies": found.energies}, names[0]
+
+
+def _initial_params(
+    trained: Potential, train: FrameStore, config: GradientConfig, initial: Params | None, names: dict[str, str]
+) -> Params:
+    order = train.order(config.seed)
+    if initial is None:
+        # Compiled, so that what parameters do not depend on is left out.
+        params = jax.jit(trained.init)(jax.random.key(config.seed), train.load(order[0])[0])
+    else:
+        missing = sorted(set(names) - set(initial))
+        if missing:
+            raise ConfigError(f"The initial parameters hold {sorted(initial)}; {missing} of the potential are missing.")
+        params = {new: initial[old] for old, new in names.items()}
+    calibrate = initial is None if config.calibrate is None else config.calibrate
+    if calibrate:
+        for name, term in zip(trained.names, trained.terms, strict=True):
+            if isinstance(term, CalibratedTerm):
+                batches = (train.load(b) for b in order[:_CALIBRATION_BATCHES])
+                params[name] = term.calibrate(params[name], batches)
+    return jax.tree.map(
+        lambda leaf: (
+            jnp.asarray(leaf, config.float_type) if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) else leaf
+        ),
+        params,
+    )
+
+
+def _other_starts(
+    trained: Potential, train: FrameStore, config: GradientConfig, initial: Params | None, patterns: Sequence[str]
+) -> list[Any]:
+    """What the other members of an ensemble start from; constants and frozen parameters are those of the first."""
+    if config.members > 1 and initial is not None:
+        raise ConfigError(
+            "Members of an ensemble that start from the same parameters stay the same: train one model from "
+            "'initial', or leave that out."
+        )
+    graph = train.load(train.order(config.seed)[0])[0] if config.members > 1 else None
+    init, key = jax.jit(trained.init), jax.random.key(config.seed)
+    fresh = [init(jax.random.fold_in(key, k), graph) for k in range(1, config.members)]
+    return [split_params(params, patterns)[0] for params in fresh]
