@@ -145,41 +145,61 @@ class LinearACE:
         """Rows whose product with the flat coefficients is energy, forces and dE/dε of a one-structure graph.
 
         Loops over atoms: the derivatives of one atom's invariants with respect to its pair vectors are added to the
-        rows of the two atoms of each pair. Memory O(atoms * parameters).
+        rows of the two atoms of each pair. Memory O(atoms * parameters). Where central species have functions of their
+        own, each has a loop that computes no others.
         """
-        space, basis = self.descriptor.space, self.descriptor.atomic_basis
+        kept = self.kept
+        if kept is None:
+            energy, forces, virial = self._rows(graph, self.descriptor, None)
+        else:
+            parts = []
+            for z, columns in enumerate(kept):
+                if not columns.any():
+                    raise ConfigError(f"The limits leave atoms of species {z} no function at all: raise max_degree.")
+                own = self.descriptor.restricted(np.flatnonzero(columns).tolist())
+                where = np.where(columns, np.cumsum(columns) - 1, own.n_features)  # the last one is a column of zeros
+                spread = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)])[..., where] for x in self._rows(graph, own, z)]
+                parts.append(spread)
+            energy, forces, virial = (jnp.stack(x, axis=-2) for x in zip(*parts, strict=True))
+        return DesignRows(
+            energy=energy.reshape(-1),
+            forces=forces.reshape(graph.n_atoms, 3, -1),
+            virial=virial.reshape(3, 3, -1),
+        )
+
+    def _rows(self, graph: Graph, descriptor: ACE, only: int | None) -> tuple[Array, Array, Array]:
+        """Energy, forces, virial of every function: [..., species, functions], or of one species [..., functions]."""
+        space, basis = descriptor.space, descriptor.atomic_basis
         neighbors = graph.within(self.cutoff)
         vectors = pair_vectors(graph, neighbors)
         species_j = gather_neighbors(graph.species, neighbors)
-        shape, dtype = (self.n_species, self.n_functions), vectors.dtype
+        columns, dtype = space.n_features, vectors.dtype
+        shape = (self.n_species, columns) if only is None else (columns,)
 
-        def add_atom(rows: tuple[Array, Array, Array], i: Array) -> tuple[tuple[Array, Array, Array], None]:
+        def add(rows: tuple[Array, Array, Array], i: Array) -> tuple[Array, Array, Array]:
             energy, forces, virial = rows
             here = (vectors[i][None], graph.species[i][None], species_j[i][None], neighbors.mask[i][None])
             atomic = basis(*here, space)
             tangent = basis.tangents(vectors[i], graph.species[i], species_j[i], neighbors.mask[i], space)
             values, derivatives = invariants_jvp(space, atomic, tangent)
             present = graph.atom_mask[i].astype(dtype)
-            pulls = present * derivatives.T.reshape(-1, 3, self.n_functions)  # [slots, 3, functions]
-            z = graph.species[i]
-            energy = energy.at[z].add(present * values)
-            forces = forces.at[neighbors.index[i], :, z].add(-pulls).at[i, :, z].add(pulls.sum(axis=0))
-            virial = virial.at[:, :, z].add(jnp.einsum("sa,sbf->abf", vectors[i], pulls))
-            return (energy, forces, virial), None
+            pulls = present * derivatives.T.reshape(-1, 3, columns)  # [slots, 3, functions]
+            of = (graph.species[i],) if only is None else ()
+            energy = energy.at[(*of, ...)].add(present * values)
+            forces = forces.at[(neighbors.index[i], slice(None), *of)].add(-pulls)
+            forces = forces.at[(i, slice(None), *of)].add(pulls.sum(axis=0))
+            virial = virial.at[(slice(None), slice(None), *of)].add(jnp.einsum("sa,sbf->abf", vectors[i], pulls))
+            return energy, forces, virial
 
-        start = (
-            jnp.zeros(shape, dtype),
-            jnp.zeros((graph.n_atoms, 3, *shape), dtype),
-            jnp.zeros((3, 3, *shape), dtype),
-        )
-        (energy, forces, virial), _ = jax.lax.scan(add_atom, start, jnp.arange(graph.n_atoms))
-        if (kept := self.kept) is not None:
-            energy, forces, virial = (jnp.where(kept, rows, 0.0) for rows in (energy, forces, virial))
-        return DesignRows(
-            energy=energy.reshape(-1),
-            forces=forces.reshape(graph.n_atoms, 3, -1),
-            virial=virial.reshape(3, 3, -1),
-        )
+        def step(rows: tuple[Array, Array, Array], i: Array) -> tuple[tuple[Array, Array, Array], None]:
+            if only is None:
+                return add(rows, i), None
+            return jax.lax.cond(graph.species[i] == only, add, lambda rows, _: rows, rows, i), None
+
+        leading = ((), (graph.n_atoms, 3), (3, 3))
+        energy, forces, virial = (jnp.zeros((*axes, *shape), dtype) for axes in leading)
+        start = (energy, forces, virial)
+        return jax.lax.scan(step, start, jnp.arange(graph.n_atoms))[0]
 
     def unflatten(self, vector: np.ndarray) -> Params:
         """Parameters from the flat vector the solver works with."""
