@@ -106,7 +106,7 @@ class Reweighting:
     potential: Any
     graphs: Any
     reference: Float[Array, " frames"]
-    kT: float
+    kT: Any
 
     @classmethod
     def of(
