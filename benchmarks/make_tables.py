@@ -10,6 +10,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
+from ladder_tables import ladder, methane
 from result_tables import (
     ace_speed,
     ace_speed_briefly,
@@ -51,6 +52,8 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "uncertainty": uncertainty,
     "lammps": lammps,
     "sgdml_rmd17": sgdml_rmd17,
+    "ladder": ladder,
+    "methane": methane,
 }
 PAGES = {"README.md": TABLES, "docs/benchmarks.md": MORE_TABLES}
 
