@@ -8,6 +8,7 @@ from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.graph import Neighbors
 
 BLOCK = 256  # atoms whose comparisons, slots^2 each, are held at a time
+Opposite = tuple[Int[Array, "atoms slots"], Bool[Array, "atoms slots"]]  # what `opposite_pairs` returns
 _FAR = 128  # images further away than 63 cells in any direction are told apart no longer
 
 
@@ -33,6 +34,25 @@ def opposite_pairs(neighbors: Neighbors) -> tuple[Int[Array, "atoms slots"], Boo
     atoms = jnp.arange(n_atoms, dtype=index.dtype)
     slot, there = map_atom_blocks(found, (atoms, neighbors.index, image), BLOCK, everywhere=True)
     return neighbors.index * n_slots + slot.astype(index.dtype), there & neighbors.mask
+
+
+def swapped_pairs(values: Float[Array, "atoms slots width"], opposite: Opposite) -> Float[Array, "atoms slots width"]:
+    """The value of pair (j, i) in the place of pair (i, j); pairs without an opposite keep their own.
+
+    The swap is its own inverse and its own transpose. JAX would reverse a gather by a scatter; as the solution of a
+    linear system with a symmetric matrix it is reversed by the same gather, in derivatives of any order and under vmap.
+
+    Example:
+        >>> opposite = (jnp.array([[1], [0]]), jnp.ones((2, 1), bool))
+        >>> print(swapped_pairs(jnp.array([[[1.0]], [[2.0]]]), opposite).ravel())
+        [2. 1.]
+    """
+    index, there = opposite
+    own = jnp.arange(index.size, dtype=index.dtype).reshape(index.shape)
+    place = jnp.where(there, index, own).reshape(-1)
+    flat = values.reshape(index.size, -1)
+    swapped = lax.custom_linear_solve(lambda x: x[place], flat, lambda _, b: b[place], symmetric=True)
+    return swapped.reshape(values.shape)
 
 
 def _packed(shifts: Float[Array, "atoms slots 3"]) -> Int[Array, "atoms slots"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jorbit.basis.opposite_pairs import opposite_pairs
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
@@ -74,11 +75,12 @@ class HierarchicalNetwork(Network):
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         neighbors = graph.within(self.cutoff)
         vectors = pair_vectors(graph, neighbors)
+        opposite = opposite_pairs(neighbors) if self.l_max and self.n_interactions > 1 else None
         x = one_hot_species(graph.species, self.n_species, vectors.dtype)
         levels = []
         for k in range(self.n_interactions):
             moments = NeighborMoments(self.n_features, self.l_max, self.sensitivities, name=f"message_{k}")
-            y = self.message(k, moments(vectors, neighbors, x)) + dense(self.n_features, x, f"self_{k}")(x)
+            y = self.message(k, moments(vectors, neighbors, x, opposite)) + dense(self.n_features, x, f"self_{k}")(x)
             x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
                 ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
             )
