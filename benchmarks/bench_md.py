@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk
-from bench_models import HIP, systems
+from model_rows import HIP, systems
 
 import jorbit
 from jorbit.core.species import SpeciesTable

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from ladder_tables import ladder, methane
+from network_tables import hiphop_parts, training
 from result_tables import (
     ace_speed,
     ace_speed_briefly,
@@ -54,6 +55,8 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "sgdml_rmd17": sgdml_rmd17,
     "ladder": ladder,
     "methane": methane,
+    "training": training,
+    "hiphop_parts": hiphop_parts,
 }
 PAGES = {"README.md": TABLES, "docs/benchmarks.md": MORE_TABLES}
 
