@@ -63,19 +63,27 @@ def make_block(
 ) -> Callable[[Progress, Array], tuple[Progress, dict[str, Array]]]:
     """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches.
 
-    `observed["missed"]` tells where atoms moved so far in one step that the forces at its end may lack pairs.
+    `observed["missed"]` tells where atoms moved so far in one step that the forces at its end may lack pairs. Where the
+    integrator's forces tell their energy, and no stress is wanted, records take it from the last step.
     """
+    forces = None if with_stress else integrator.forces
 
-    def step(_: Any, carry: tuple[Any, NeighborList, Array]) -> tuple[Any, NeighborList, Array]:
-        before, neighbors, missed = carry
+    def step(_: Any, carry: tuple[Any, NeighborList, Array, Array]) -> tuple[Any, NeighborList, Array, Array]:
+        before, neighbors, missed, energy = carry
         state = integrator.apply(before, neighbor=neighbors)
+        energy = energy if forces is None else forces.energy.astype(energy.dtype)
         neighbors, now = neighbors.follow(state.position, before.position, **_box(integrator, state))
-        return state, neighbors, missed | now
+        return state, neighbors, missed | now, energy
 
     def stretch(progress: Progress, n: Array) -> tuple[Progress, dict[str, Array]]:
-        start = (progress.state, progress.neighbors, jnp.zeros((), bool))
-        state, neighbors, missed = jax.lax.fori_loop(0, n, step, start)
-        observed = {"missed": missed} | observe(integrator, energy_fn, mass, state, neighbors, with_stress)
+        dtype = progress.state.position.dtype
+        start = (progress.state, progress.neighbors, jnp.zeros((), bool), jnp.zeros((), dtype))
+        state, neighbors, missed, energy = jax.lax.fori_loop(0, n, step, start)
+        if forces is None:
+            energy = None
+        else:
+            energy = jax.lax.cond(n > 0, lambda: energy, lambda: energy_fn(state.position, neighbor=neighbors))
+        observed = {"missed": missed} | observe(integrator, energy_fn, mass, state, neighbors, with_stress, energy)
         velocities = observed["momenta"] / mass * FS
         snapshot = Snapshot(
             observed["positions"], velocities, observed["cells"] if "cells" in observed else neighbors.lists.cell
@@ -96,8 +104,9 @@ def observe(
     state: Any,
     neighbors: NeighborList,
     with_stress: bool,
+    potential: Array | None = None,
 ) -> dict[str, Array]:
-    """One record of a state: Å, sqrt(amu eV), eV/Å, eV, K, eV/Å^3."""
+    """One record of a state: Å, sqrt(amu eV), eV/Å, eV, K, eV/Å^3. `potential`: its energy where that is known."""
     box, position = _box(integrator, state), state.position
     dtype, unit = position.dtype, jnp.eye(3, dtype=position.dtype)
     cell = rows_from_box(box["box"], dtype) if box else neighbors.lists.cell
@@ -120,7 +129,7 @@ def observe(
         flow = jnp.matmul((momenta / mass).T, momenta, precision="highest")
         observed["stresses"] = (0.5 * (slope + slope.T) - flow) / jnp.abs(jnp.linalg.det(cell))
     else:
-        observed["potential"] = energy_fn(position, neighbor=neighbors, **box)
+        observed["potential"] = energy_fn(position, neighbor=neighbors, **box) if potential is None else potential
     forces = getattr(state, "force", None)
     observed["forces"] = -jax.grad(energy)(position, unit) if forces is None else forces
     return observed

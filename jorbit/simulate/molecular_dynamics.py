@@ -182,6 +182,9 @@ def run(
                 return value + watch.bias(graph_of(energy_fn, position, neighbor, kwargs.get("box")))
 
             made = make_integrator(integrator, energy, timestep, surroundings)
+            if dtype == "mixed" or (watch is not None and watch.bias_height):
+                # Steps know energies in float32 only, or with the bias: records take those of the potential.
+                made = dataclasses.replace(made, forces=None)
             return made if watch is None else watched(watch, made, energy_fn)
 
         careful = skin == 0 or callable(integrator)  # others ask for forces where steps end, and lists are made there

@@ -40,7 +40,7 @@ def temp_csvr(
     hot by N / (N - 1) when the centre of mass rests.
 
     Args:
-        energy_fn: jax-md's contract.
+        energy_fn: jax-md's contract; a function that gives forces will do as well.
         shift_fn: of `jax_md.space`.
         dt: time step.
         kT: temperature; `kT=` in `apply_fn` changes it.
@@ -58,9 +58,9 @@ def temp_csvr(
     References:
         Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), eq. A7.
     """
+    from jax_md import quantity
 
-    def force_fn(position: Array, **kwargs: Any) -> Array:
-        return -jax.grad(lambda r: energy_fn(r, **kwargs))(position)
+    force_fn = quantity.canonicalize_force(energy_fn)
 
     def init_fn(
         key: Array, R: Array, mass: Any = 1.0, momenta: Array | None = None, **kwargs: Any

@@ -22,7 +22,7 @@ from jorbit.core.structure import Frame, Labels, Structure
 from jorbit.datasets.extxyz import format_frame, iter_extxyz
 from jorbit.potential.uncertainty import Grade, LinearUncertainty, Uncertainty
 from jorbit.simulate.frames import Frames
-from jorbit.simulate.integrators import Integrator
+from jorbit.simulate.integrators import ForcesWithEnergy, Integrator
 from jorbit.simulate.jax_md import EnergyFunction
 from jorbit.simulate.trajectory import open_for_writing
 
@@ -127,6 +127,7 @@ class WatchState:
         step: made so far. value: at the last look.
         peak, peak_step, peak_positions, peak_cell: the largest value of a block, and where it was.
         stopped: whether the state stands still.
+        energy: that the last step's forces came with, where the integrator tells it, eV.
     """
 
     step: Int[Array, ""]
@@ -136,6 +137,7 @@ class WatchState:
     peak_positions: Float[Array, "atoms 3"]
     peak_cell: Float[Array, "3 3"]
     stopped: Bool[Array, ""]
+    energy: Float[Array, ""]
 
 
 @pytree
@@ -164,8 +166,8 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
         graph = graph_of(energy_fn, state.position, neighbor, integrator.box(state))
         value = watch.value(graph).astype(before.value.dtype)
         higher = ~(value <= before.peak)  # NaN counts as high
-        return WatchState(
-            step=before.step,
+        return dataclasses.replace(
+            before,
             value=value,
             peak=jnp.where(higher, value, before.peak),
             peak_step=jnp.where(higher, before.step, before.peak_step),
@@ -184,21 +186,29 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
             peak_positions=position,
             peak_cell=jnp.zeros((3, 3), position.dtype),
             stopped=jnp.zeros((), bool),
+            energy=zero,
         )
         inner = integrator.init(key, position, **kwargs)
         return WatchedState(inner=inner, watch=look(inner, kwargs["neighbor"], start))
 
     def advance(state: WatchedState, **kwargs: Any) -> WatchedState:
         inner = integrator.apply(state.inner, **kwargs)
-        counted = dataclasses.replace(state.watch, step=state.watch.step + 1)
+        energy = state.watch.energy
+        if integrator.forces is not None:
+            energy = integrator.forces.energy.astype(energy.dtype)
+        counted = dataclasses.replace(state.watch, step=state.watch.step + 1, energy=energy)
         due = counted.step % watch.interval == 0
         seen = jax.lax.cond(due, lambda: look(inner, kwargs["neighbor"], counted), lambda: counted)
         return WatchedState(inner=inner, watch=seen)
 
     def apply(state: WatchedState, **kwargs: Any) -> WatchedState:
-        return jax.lax.cond(state.watch.stopped, lambda: state, lambda: advance(state, **kwargs))
+        state = jax.lax.cond(state.watch.stopped, lambda: state, lambda: advance(state, **kwargs))
+        if forces is not None:
+            forces.energy = state.watch.energy
+        return state
 
-    return dataclasses.replace(integrator, init=init, apply=apply)
+    forces = None if integrator.forces is None else ForcesWithEnergy(energy_fn)
+    return dataclasses.replace(integrator, init=init, apply=apply, forces=forces)
 
 
 def graph_of(energy_fn: EnergyFunction, position: Array, neighbor: Any, box: Any) -> Graph:
