@@ -1,6 +1,6 @@
 """What long-range terms add to a short-range model, and what they cost.
 
-    JORBIT_DATA=FOLDER python benchmarks/bench_longrange.py [salt] [ions] [dimers] [water] [chains] [cost]
+    JORBIT_DATA=FOLDER python benchmarks/bench_longrange.py [salt] [ions] [dimers] [water] [chains] [gold] [cost]
 
 salt: NaCl in water (revPBE0-D3, O'Neill et al. 2023): a linear ACE that sees 4 Å, fitted in closed form to the boxes of
 gen1a and tested on those of gen3, alone and to what point charges leave (rigid-water charges of SPC/E and ions of one
@@ -11,8 +11,10 @@ SchNet that sees 5 Å, alone and with each long-range term; the curve holds dist
 water: 64 molecules (RPBE-D3) with the Born effective charges of the set as point charges, divided by the refractive
 index of 1.33 for electronic screening, or as they are.
 chains: C10H2 and C10H3+ with labels of charges.
+gold: Au2 on MgO, with and without aluminium far below, which decides how the gold stands (Ko et al. 2021).
 peers: a mesh beside that of jax-pme (pip install jax-pme), only when asked for.
-cost: processor seconds of energy and forces of rock salt against the number of atoms, one thread.
+cost: processor seconds of energy and forces of rock salt against the number of atoms, one thread, and the slope of its
+logarithm over the four largest systems.
 
 Results are merged into results/longrange.json.
 """
@@ -195,9 +197,30 @@ def chains() -> Iterator[tuple[str, dict]]:
         yield f"carbon chains/{name}", row | {"fit_processor_s": time.process_time() - started}
 
 
+def gold() -> Iterator[tuple[str, dict]]:
+    """12 frames to learn, 6 to test, in the order of a fixed permutation."""
+    frames = frames_of(DATA / "hdnnp4g_subset" / "au2_mgo_18.extxyz.xz", True)
+    order = np.random.default_rng(0).permutation(len(frames))
+    train, test = [frames[k] for k in order[:12]], [frames[k] for k in order[12:]]
+    species = SpeciesTable.from_numbers([8, 12, 13, 79])
+    longest = max(float(np.linalg.norm(f.structure.cell, axis=1).max()) for f in frames)
+    net = {"n_species": 4, "cutoff": 5.0, "n_features": 32, "n_layers": 2, "n_radial": 12}
+    electrostatics = (Charges(4), Ewald(cutoff=5.0, accuracy=1e-4, max_length=longest + 0.1))
+    for name, terms in {"short range": (PaiNN(**net),), "charges + ewald": (PaiNN(**net), *electrostatics)}.items():
+        weight = 100.0 if len(terms) > 1 else 0.0
+        config = GradientConfig(epochs=200, batch_size=2, learning_rate=3e-3, loss=LossWeights(charges=weight))
+        started = time.process_time()
+        potential = Potential((ReferenceEnergy(4), *terms), species)
+        params, _ = train_by_gradient(potential, train, config=config)
+        row = {"train_frames": len(train), "test_frames": len(test)}
+        row |= {"test": evaluate(potential, params, test).to_json()}
+        yield f"Au2-MgO/{name}", row | {"fit_processor_s": time.process_time() - started}
+
+
 def cost() -> Iterator[tuple[str, dict]]:
     """Sums whose cutoff grows as N^(1/6), which balances them, and a mesh with the same cutoff for all."""
-    for repeats in (2, 3, 4, 6, 8, 10):
+    seen: dict[str, list[tuple[int, float]]] = {"sum": [], "mesh": []}
+    for repeats in (2, 3, 4, 6, 8, 10, 13, 16):
         atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * ((repeats,) * 3)
         atoms.rattle(0.05, seed=0)
         longest = 5.64 * repeats + 0.1
@@ -213,7 +236,11 @@ def cost() -> Iterator[tuple[str, dict]]:
             _, best = timed(jax.jit(lambda g, p=potential, q=params: energy_and_derivatives(p, q, g).forces), graph)
             row = {"n_atoms": len(atoms), "processor_s": best, "cutoff": term.cutoff}
             row |= {"mesh": term.splitting.mesh} if name == "mesh" else {"grid": term.splitting.grid}
+            seen[name].append((len(atoms), best))
             yield f"cost {name}/{len(atoms)}", row
+    for name, points in seen.items():  # N^1.5 of a sum that is balanced; N log N of a mesh is 1.1 over this range
+        sizes, seconds = np.log(np.array(points)[-4:]).T
+        yield f"cost {name}/exponent", {"from": points[-4][0], "exponent": float(np.polyfit(sizes, seconds, 1)[0])}
 
 
 def peers() -> Iterator[tuple[str, dict]]:
@@ -261,12 +288,13 @@ def timed(function: Callable, argument: Any) -> tuple[np.ndarray, float]:
     return result, best
 
 
-PARTS = {"salt": salt, "ions": ions, "dimers": dimers, "water": water, "chains": chains, "cost": cost, "peers": peers}
+PARTS = {"salt": salt, "ions": ions, "dimers": dimers, "water": water, "chains": chains, "gold": gold, "cost": cost}
+PARTS |= {"peers": peers}
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=[*PARTS, []])
+    parser.add_argument("parts", nargs="*", default=[p for p in PARTS if p != "peers"], choices=[*PARTS, []])
     for part in parser.parse_args().parts:
         for name, row in PARTS[part]():
             print(name, {k: v for k, v in row.items() if k in ("processor_s", "n_atoms")}, row.get("test"), flush=True)

@@ -161,12 +161,12 @@ def cost(arguments: argparse.Namespace) -> list[dict]:
     weights = jax.device_get(weights)
     layer = last_layer_uncertainty(network, weights, train[:20])
     cases = [
-        ("linear_ace, energy", potential, params, [(Watch(posterior, every=k), k) for k in (1, 10)]),
-        ("linear_ace, forces", potential, params, [(Watch(posterior, "forces", every=10), 10)]),
-        ("linear_ace, selection", potential, params, [(Watch(selection_grade(potential, train), every=10), 10)]),
-        ("linear_ace, distance", potential, params, [(Watch(distance_grade(potential, train), every=10), 10)]),
-        ("hipnn, last layer, energy", network, weights, [(Watch(layer, every=k), k) for k in (1, 10)]),
-        ("hipnn, last layer, forces", network, weights, [(Watch(layer, "forces", every=10), 10)]),
+        ("linear_ace, energy", potential, params, [Watch(posterior), Watch(posterior, every=1)]),
+        ("linear_ace, forces", potential, params, [Watch(posterior, "forces")]),
+        ("linear_ace, selection", potential, params, [Watch(selection_grade(potential, train))]),
+        ("linear_ace, distance", potential, params, [Watch(distance_grade(potential, train))]),
+        ("hipnn, last layer, energy", network, weights, [Watch(layer), Watch(layer, every=1)]),
+        ("hipnn, last layer, forces", network, weights, [Watch(layer, "forces"), Watch(layer, "forces", every=1)]),
     ]
     rows = []
     structure, dtype = train[0].structure, jnp.float64
@@ -204,12 +204,12 @@ def cost(arguments: argparse.Namespace) -> list[dict]:
             return timed
 
         alone = stepper(plain)
-        for watch, every in watches:
+        for watch in watches:
             guarded = stepper(watched(watch, plain, energy_fn))
             pairs = [(alone(), guarded()) for _ in range(arguments.repeats)]
             row = {
                 "part": "cost",
-                "name": f"{name}, every {every} steps",
+                "name": f"{name}, every {watch.interval} steps",
                 "us_per_step": 1e6 * float(np.median([a for a, _ in pairs])),
                 "us_per_step_watched": 1e6 * float(np.median([b for _, b in pairs])),
                 "extra": float(np.median([b / a for a, b in pairs]) - 1.0),

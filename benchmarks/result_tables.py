@@ -296,13 +296,15 @@ def sgdml_rmd17(data: dict) -> str:
 
 def longrange(data: dict) -> str:
     """Errors of short-range models alone and with long-range terms, and what the terms cost."""
-    rows, costs = [], {}
+    rows, costs, exponents = [], {}, []
     for row in data["rows"]:
         if "test" in row:
             test = row["test"]
             errors = [1e3 * test["energy_mae_per_atom"], 1e3 * test["force_mae"], 1e3 * test["force_rmse"]]
             what, _, model = row["name"].partition("/")
             rows.append([what, model, str(row["train_frames"]), str(row["test_frames"]), *map(number, errors)])
+        elif "exponent" in row:
+            exponents.append(f"{row['name'].split('/')[0].removeprefix('cost ')} N^{row['exponent']:.2f}")
         elif row["name"].startswith("cost "):
             costs.setdefault(row["n_atoms"], {})[row["name"].split("/")[0].removeprefix("cost ")] = row["processor_s"]
     headers = ["", "model", "to train", "to test", "energy MAE, meV/atom", "force MAE, meV/Å", "force RMSE"]
@@ -310,11 +312,13 @@ def longrange(data: dict) -> str:
         [f"{n:,}", *(number(1e3 * costs[n][way]) if way in costs[n] else "-" for way in ("sum", "mesh"))]
         for n in sorted(costs)
     ]
+    slopes = f"Slopes over the four largest: {', '.join(exponents)}.\n\n" if exponents else ""
     return (
         "**Long range**: short-range models alone and with long-range terms. Salt: NaCl in water; Ag3: ions of both "
         "signs; dimers: charged molecules, three frames farther apart than any that was learned; water: RPBE-D3.\n\n"
         f"{table(headers, sorted(rows))}\n\nEnergy and forces of rock salt by an Ewald sum and by a particle mesh, "
         f"accuracy 1e-4, processor time of one thread:\n\n{table(['atoms', 'sum, ms', 'mesh, ms'], times)}\n\n"
+        f"{slopes}"
         f"Measured {conditions(data['rows'][-1]['environment'])}."
     )
 
