@@ -77,7 +77,7 @@ def potential_of(invariants: str | None, species: Any) -> Any:
 
     n = len(species)
     options: dict[str, Any] = {"n_species": n, **NETWORK}
-    model = HipNN(**options) if invariants is None else HipHop(**options, invariants=invariants)
+    model: Any = HipNN(**options) if invariants is None else HipHop(**options, invariants=invariants)
     return jorbit.Potential(terms=(ReferenceEnergy(n_species=n), model), species=species)
 
 

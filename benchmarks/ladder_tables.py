@@ -48,9 +48,10 @@ def methane(data: dict) -> str:
         rows.append([model, *own, *[number(stored[model].get(n)) for n in ("1000", "10000")]])
     headers = ["set", *[f"{n:,} structures" for n in sizes], "1,000 *", "10,000 *"]
     budgets = ", ".join(f"{m:g}" for m in sorted({row["budget_processor_minutes"] for row in data["rows"]}))
+    when = conditions(data["rows"][-1]["environment"])
     return (
         f"**Random methane**: {data['what']}: {budgets} minute(s). Energy RMSE, kcal/mol, of 1000 other structures; "
-        f'one number for each seed.\n\n{table(headers, rows)}\n\n* From a data file labelled "paper" beside the code of an '
-        "author (arXiv:2503.23515 shows curves and prints no table); trained until done, on forces as well.\n\n"
-        f"Measured {conditions(data['rows'][-1]['environment'])}."
+        f"one number for each seed.\n\n{table(headers, rows)}\n\n"
+        'Columns with a star: from a data file labelled "paper" beside the code of an author (arXiv:2503.23515 shows '
+        f"curves and prints no table); trained until done, on forces as well.\n\nMeasured {when}."
     )

@@ -26,10 +26,18 @@ from common import ROOT, environment, load_rows, write
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "core": (
         ("core/ops.py", "core/graph.py", "core/blocks.py", "core/species.py", "core/structure.py"),
-        ("tests/core", "tests/graphs/test_batching.py", "tests/potential/test_predict.py"),
+        (
+            "tests/core",
+            "tests/graphs/test_batching.py",
+            "tests/potential/test_derivatives.py",
+            "tests/potential/test_predict.py",
+        ),
     ),
     "graphs": (("graphs/batching.py", "graphs/neighbors.py", "graphs/cell_list.py"), ("tests/graphs",)),
-    "derivatives": (("potential/derivatives.py",), ("tests/potential/test_predict.py",)),
+    "derivatives": (
+        ("potential/derivatives.py",),
+        ("tests/potential/test_derivatives.py", "tests/potential/test_predict.py"),
+    ),
 }
 # Unions of types, decorators and texts of errors are not what is meant.
 SKIPPED = ("BitOr", "RemoveDecorator", "ExceptionReplacer")

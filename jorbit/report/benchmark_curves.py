@@ -247,7 +247,7 @@ def _learning(measured: Sequence[tuple[Row, float]], error: str) -> Curves:
 
 
 def _scaling(rows: Sequence[Row]) -> Curves:
-    found: dict[str, Sequence[Point]] = {}
+    found: dict[str, list[Point]] = {}
     for column in SCALING_COSTS:
         lines: dict[str, dict[float, Point]] = {}
         for row in rows:

@@ -51,8 +51,13 @@ def when_measured(data: Mapping[str, Any]) -> str:
     if not dates:
         return ""
     loads = [e["load_average"][0] for e in found if isinstance(e, Mapping) and e.get("load_average")]
-    busy = f", load average {min(loads):g} to {max(loads):g}" if loads else ""
-    return f"(measured {dates[0]}{f' to {dates[-1]}' if dates[-1] != dates[0] else ''}{busy})"
+    busy = f", load average {_range([f'{x:g}' for x in (min(loads), max(loads))])}" if loads else ""
+    return f"(measured {_range([dates[0], dates[-1]])}{busy})"
+
+
+def _range(ends: Sequence[str]) -> str:
+    """The first and the last, or the one that both are."""
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
