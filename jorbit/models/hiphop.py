@@ -93,8 +93,8 @@ class InvariantMixing(nn.Module):
     def __call__(self, moments: Array) -> Array:
         chosen, width, dtype = invariant_set(self.invariants), moments.shape[2], moments.dtype
         orders = [c.order for c in chosen.contractions]
-        normal = nn.initializers.normal((2.0 / ((chosen.size + width) * width)) ** 0.5)
-        kernel = self.param("mixing_kernel", normal, (chosen.size, width, width), dtype)
+        initial = nn.initializers.normal((2.0 / ((chosen.size + width) * width)) ** 0.5)
+        kernel = self.param("mixing_kernel", initial, (chosen.size, width, width), dtype)
         if self.normalization == "group":
             gain = self.param("gain", nn.initializers.ones, (chosen.size, width), dtype)
             bias = self.param("bias", nn.initializers.zeros, (chosen.size, width), dtype)
@@ -102,9 +102,10 @@ class InvariantMixing(nn.Module):
         def mixed(moments: Array) -> Array:
             parts = [x.squeeze(1) for x in jax.lax.split(moments, (1,) * moments.shape[1], axis=1)]
             values = chosen.columns(parts)
-            if self.normalization == "group":
-                values = group_norm(values, gain, bias, EPSILON)
-            elif self.normalization == "bounded":
+            if self.normalization == "group":  # of all at once, which is faster than one by one
+                normal = group_norm(jnp.stack(values, axis=1), gain, bias, EPSILON)
+                return normal.reshape(len(moments), -1) @ kernel.reshape(-1, width)
+            if self.normalization == "bounded":
                 lengths = [values[k] for k, n in enumerate(orders) if n == 2]  # v.v, Q:Q, ...
                 values = bounded(values, sum(lengths, start=parts[0] ** 2), orders)
             return jnp.concatenate(values, axis=1) @ kernel.reshape(-1, width)

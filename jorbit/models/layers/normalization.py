@@ -11,11 +11,11 @@ NORMALIZATIONS = ("bounded", "group", "none")
 
 
 def group_norm(
-    invariants: Sequence[Float[Array, "atoms features"]],
+    invariants: Float[Array, "atoms invariants features"],
     gain: Float[Array, "invariants features"],
     bias: Float[Array, "invariants features"],
     epsilon: float,
-) -> list[Float[Array, "atoms features"]]:
+) -> Float[Array, "atoms invariants features"]:
     """(I_ka - mean_a I_k) / sqrt(var_a I_k + epsilon) * gain + bias, for each atom and invariant k over its features a.
 
     Where the last neighbour leaves, all I_k and their variance vanish and the factor grows to 1 / sqrt(epsilon): a
@@ -25,12 +25,9 @@ def group_norm(
     References:
         Wu and He, ECCV 2018 (arXiv:1803.08494); its use here is that of HIP-HOP-NN's code, github.com/lanl/hippynn.
     """
-    result = []
-    for k, values in enumerate(invariants):
-        centered = values - values.mean(axis=1, keepdims=True)
-        variance = jnp.mean(centered**2, axis=1, keepdims=True)
-        result.append(centered * jax.lax.rsqrt(variance + epsilon) * gain[k][None] + bias[k][None])
-    return result
+    centered = invariants - invariants.mean(axis=2, keepdims=True)
+    variance = jnp.mean(centered**2, axis=2, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + epsilon) * gain[None] + bias[None]
 
 
 def bounded(
