@@ -1,6 +1,7 @@
 """Energies of two atoms alone: what a potential does where no data reach, and what keeps it safe there."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
+from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Params
-from jorbit.core.structure import Structure
-from jorbit.graphs.batching import build_graph
+from jorbit.core.structure import Labels, Structure
+from jorbit.graphs.batching import build_graph, pad_labels
 from jorbit.potential.potential import Potential
+from jorbit.terms.repulsion import Repulsion
 
 
 def dimer_curves(
@@ -99,6 +103,50 @@ def secure(potential: Potential, params: Params) -> Params:
         known = {new: result[old] for new, old in zip(others.names, left, strict=True)}
         result[name] = method(result[name], numbers, lambda r, p=others, q=known: dimer_curves(p, q, r)[1])
     return result
+
+
+def guarded(
+    potential: Potential, params: Params, structures: Sequence[Structure], **options: Any
+) -> tuple[Potential, Params]:
+    """The potential with a repulsion that acts only where atoms are closer than in any of these structures.
+
+    On the structures themselves, and wherever atoms keep their distances, nothing changes. For kernel models, for
+    models of other packages, and for those fitted without a term that keeps atoms apart.
+
+    Args:
+        potential, params: fitted.
+        structures: what it was fitted to.
+        options: of `jorbit.terms.repulsion.Repulsion`.
+
+    Returns:
+        Potential and parameters with one term more, made strong enough by `secure`.
+
+    Raises:
+        ConfigError: a potential with such a term, or no structures.
+
+    Example:
+        >>> from jorbit.core.species import SpeciesTable
+        >>> from jorbit.terms.lennard_jones import LennardJones
+        >>> argon = Potential((LennardJones(),), SpeciesTable.from_numbers([18]))
+        >>> pair = Structure(positions=np.array([[0.0, 0, 0], [2.9, 0, 0]]), numbers=np.array([18, 18]))
+        >>> safe, params = guarded(argon, {"lennard_jones": {}}, [pair])
+        >>> safe.names, round(float(params["repulsion"]["reach"][0, 0]), 2)
+        (('lennard_jones', 'repulsion'), 2.9)
+    """
+    if guards_short_distances(potential):
+        raise ConfigError("The potential has a term that keeps atoms apart: call secure(potential, params) instead.")
+    if not structures:
+        raise ConfigError("Wanted the structures that the potential was fitted to, got none.")
+    term = Repulsion(n_species=len(potential.species), **options)
+    whole = Potential((*potential.terms, term), potential.species, orbits=potential.orbits)
+    with jax.enable_x64(True):
+        alone = Potential((term,), potential.species)
+        known = potential.labelled(structures)
+        graphs = [alone.graph(s, dtype="float64") for s in known]
+        batches = [(g, pad_labels([Labels()], [s], g)) for s, g in zip(known, graphs, strict=True)]
+        none = AtomOutputs(energy=jnp.zeros(batches[0][0].n_atoms))
+        own = term.calibrate(term.init(jax.random.key(0), batches[0][0], none), batches)
+    return whole, secure(whole, {**params, whole.names[-1]: own})
 
 
 def guards_short_distances(potential: Potential) -> bool:
