@@ -12,6 +12,8 @@ from jax import Array
 from jorbit.core.errors import ConfigError
 from jorbit.simulate.jax_md import EnergyFunction
 
+MIXED_DRIFT = 1e-3  # meV/atom/ps: what float32 forces in float64 dynamics may add to the drift of the energy
+
 
 def float_precision(dtype: str, *, mixed: bool = False) -> contextlib.AbstractContextManager:
     """A context in which arrays of this type exist: float64 is off in JAX unless it is switched on.
