@@ -55,5 +55,16 @@ def test_fit_rdf(capsys, monkeypatch):
     assert len(errors) == 2 and errors[1] < errors[0]  # eight rounds of 6000 steps: see the script
 
 
+@pytest.mark.slow
+def test_fit_diffusion(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["fit_diffusion.py", "3", "40", "1"])
+    text = output("fit_diffusion.py", capsys)
+    slope, numerical = (float(x) for x in re.search(r"slope (\S+), finite difference (\S+)", text).groups())
+    assert slope == pytest.approx(numerical, rel=1e-4)
+    # Atoms that are a little too small: faster than argon's 2.4e-5 cm^2/s; a few trajectories of 0.4 ps say no more.
+    assert 1e-5 < float(re.search(r"round 0: (\S+)", text).group(1)) < 2e-4
+
+
 def test_every_script_is_run():
-    assert {p.name for p in SCRIPTS.glob("*.py")} == {"nve.py", "npt.py", "relaxation.py", "replicas.py", "fit_rdf.py"}
+    known = {"nve.py", "npt.py", "relaxation.py", "replicas.py", "fit_rdf.py", "fit_diffusion.py"}
+    assert {p.name for p in SCRIPTS.glob("*.py")} == known
