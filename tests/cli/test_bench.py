@@ -70,6 +70,18 @@ def test_a_foreign_calculator_is_measured_as_it_is(run, tmp_path, monkeypatch):
     assert sorted((BENCHMARKS / "results").glob("*")) == before
 
 
+def test_a_report_says_what_it_draws(run, tmp_path):
+    rows = [{"model": m, "force_mae": 1 / n, "n_parameters": n} for m, n in (("a", 10), ("b", 20), ("c", 30))]
+    environment = {"date": "2026-11-21T12:00:00+00:00", "load_average": [0.5, 0.4, 0.3]}
+    (tmp_path / "small.json").write_text(json.dumps({"what": "three", "environment": environment, "rows": rows}))
+    page = tmp_path / "page.html"
+    result = run("bench", "report", "--results", str(tmp_path), "-o", str(page), "--benchmarks", str(BENCHMARKS))
+    assert result.exit_code == 0, result.stderr
+    words = result.stdout.split()
+    assert {"small", "3", "parameters", "2026-11-21,"} <= set(words) and "(measured 2026-11-21" in page.read_text()
+
+
+@pytest.mark.slow  # draws some thirty figures
 def test_the_page_shows_every_file(run, tmp_path):
     page = tmp_path / "page.html"
     result = run("bench", "report", "-o", str(page), "--benchmarks", str(BENCHMARKS))
