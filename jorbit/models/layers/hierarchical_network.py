@@ -80,7 +80,9 @@ class HierarchicalNetwork(Network):
         levels = []
         for k in range(self.n_interactions):
             moments = NeighborMoments(self.n_features, self.l_max, self.sensitivities, name=f"message_{k}")
-            y = self.message(k, moments(vectors, neighbors, x, opposite)) + dense(self.n_features, x, f"self_{k}")(x)
+            # Species are sent by atoms whose own lists may be empty, at the edge of what a rank of LAMMPS knows.
+            received = moments(vectors, neighbors, x, opposite if k else None)
+            y = self.message(k, received) + dense(self.n_features, x, f"self_{k}")(x)
             x = AtomLayers(self.n_atom_layers, name=f"atoms_{k}")(
                 ResidualUpdate(self.n_features, name=f"update_{k}")(x, y)
             )
