@@ -91,7 +91,9 @@ def work_loader(row: str, system: str, options: argparse.Namespace) -> dict:
     name, settings, *_ = ROWS[row]
     one, rng = [from_ase(atoms) for atoms in systems(system)], np.random.default_rng(0)
     frames = [
-        jorbit.Frame(s, jorbit.Labels(energy=float(rng.normal()), forces=rng.normal(size=s.positions.shape)))
+        jorbit.Frame(
+            structure=s, labels=jorbit.Labels(energy=float(rng.normal()), forces=rng.normal(size=s.positions.shape))
+        )
         for s in 8 * one
     ]
     table = jorbit.SpeciesTable.from_structures(one)
