@@ -25,6 +25,7 @@ MODULES = (
     "jorbit.graphs.ase_atoms",
     "jorbit.graphs.batching",
     "jorbit.potential.derivatives",
+    "jorbit.potential.dimers",
     "jorbit.potential.uncertainty",
     "jorbit.potential.extrapolation",
     "jorbit.potential.export",
