@@ -1,19 +1,51 @@
-"""A repulsion put beside a fitted model leaves it alone where atoms keep the distances of its data."""
+"""Any model repels where atoms are closer than in the data: all pairs of elements of the shipped sets."""
 
 import jax
 import numpy as np
 import pytest
 
 from jorbit.core.errors import ConfigError
+from jorbit.core.species import SpeciesTable
+from jorbit.datasets import load_dataset
+from jorbit.datasets.shipped import FOLDER
 from jorbit.models import MODELS
 from jorbit.potential import Potential
-from jorbit.potential.dimers import guarded
+from jorbit.potential.dimers import dimer_curves, guarded
+from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.testing import systems
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    """One structure of each shipped set, their species, and the shortest distance of each pair of species."""
+    structures = [next(iter(load_dataset(path.stem))).structure for path in sorted(FOLDER.glob("*.npz"))]
+    return structures, SpeciesTable.from_numbers(sorted({int(z) for s in structures for z in s.numbers}))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["ani", "hipnn", "two_body_gap"])
+def test_a_model_with_any_weights_repels_from_a_tenth_of_an_angstrom_to_almost_the_shortest_distance(name, shipped):
+    structures, species = shipped
+    n = len(species)
+    model = MODELS.load(name).tiny(n_species=n)
+    potential = Potential((ReferenceEnergy(n_species=n), model), species)
+    params = jax.jit(lambda g: potential.init(jax.random.key(0), g))(potential.graph(structures[0]))
+    # Random weights, made large: pairs attract each other by electronvolts where no data would have told better.
+    params[name] = jax.tree.map(lambda x: 3 * x if x.dtype.kind == "f" else x, params[name])
+    safe, whole = guarded(potential, params, structures)
+    grid = np.linspace(0.1, 2.9, 60)
+    _, slopes = dimer_curves(safe, whole, grid)
+    _, own = dimer_curves(Potential(safe.terms[-1:], species), {"repulsion": whole["repulsion"]}, grid)
+    pulls = False
+    for a, b in np.ndindex(n, n):
+        near = grid <= 0.97 * whole["repulsion"]["reach"][a, b]  # that of the data, see test_repulsion.py
+        assert (slopes[a, b][near] < 0).all(), species.names[a] + species.names[b]
+        pulls |= bool((slopes[a, b] - own[a, b] > 0)[near].any())
+    assert pulls  # without the repulsion some pair would attract there
+
+
 def test_on_the_structures_themselves_nothing_changes():
     structure = systems.water()
     model = MODELS.load("linear_ace").tiny(n_species=len(systems.SPECIES))
