@@ -38,42 +38,34 @@ SIZES: dict[str, dict] = {
 
 def run(molecule: str) -> dict:
     """Fit and test one molecule."""
+    from molecule_ace import molecule_ace, n_functions
+
     import jorbit
     from jorbit.datasets import load_dataset
-    from jorbit.models.linear_ace import LinearACE
     from jorbit.terms.reference_energy import ReferenceEnergy
     from jorbit.train.metrics import evaluate
 
     data = load_dataset(f"rmd17_{molecule}")
     train, test = data.split("train_01"), data.split("test_01")
     species = jorbit.SpeciesTable.from_structures([train[0].structure])
-    count = {z: int((train[0].structure.numbers == z).sum()) for z in species.numbers}
-    most = [tuple(min(4, count[z] - (z == center)) for z in species.numbers) for center in species.numbers]
-    model = LinearACE(
-        n_species=len(species),
-        cutoff=CUTOFFS.get(molecule, 4.5),
-        **OPTIONS,
-        **SIZES[molecule],
-        max_factors=tuple(most),
-    )
+    model = molecule_ace(train[0].structure, species, cutoff=CUTOFFS.get(molecule, 4.5), **OPTIONS, **SIZES[molecule])
     potential = jorbit.Potential(terms=(ReferenceEnergy(n_species=len(species)), model), species=species)
     watch = Stopwatch()
     potential, params, report = jorbit.fit(
         train[:950], potential, prior="validation", validation=train[950:1000], progress=True
     )
     seconds = watch.read()
-    n_parameters = model.n_parameters if model.kept is None else int(model.kept.sum())
     errors = evaluate(potential, params, test)
     energy, force = errors.energy_mae * 1e3, errors.force_mae * 1e3
     published = PUBLISHED[molecule]["linear ACE"]
     print(
-        f"{molecule}: {n_parameters} parameters, energy MAE {energy:.2f} meV ({published[0]}), "
+        f"{molecule}: {n_functions(model)} parameters, energy MAE {energy:.2f} meV ({published[0]}), "
         f"force MAE {force:.2f} meV/Å ({published[1]}), fit {seconds['wall_s']:.0f} s",
         flush=True,
     )
     return {
         "molecule": molecule,
-        "n_parameters": n_parameters,
+        "n_parameters": n_functions(model),
         "options": dataclasses.asdict(model),
         "n_train": 950,
         "n_validation": 50,
