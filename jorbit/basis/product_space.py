@@ -111,8 +111,8 @@ class ProductSpace:
 
         Example:
             >>> space = product_space(ProductLimits(n_channels=2, n_radial=2, l_max=0, max_degree=(1, 1)))
-            >>> space.within((1,)).sum(), space.within((1, 1)).sum(), space.within((1, 1), (1, 0)).sum()
-            (4, 11, 2)
+            >>> print(space.within((1,)).sum(), space.within((1, 1)).sum(), space.within((1, 1), (1, 0)).sum())
+            4 11 2
         """
         factors = self.radial >= 0
         degree = np.where(factors, self.radial + self.angular, 0).sum(axis=1)

@@ -92,6 +92,7 @@ def train_by_gradient(
         >>> from jorbit.datasets import load_dataset
         >>> from jorbit.descriptors.ace import ACE
         >>> from jorbit.models.readout import Readout
+        >>> from jorbit.terms.reference_energy import ReferenceEnergy
         >>> model = Readout(descriptor=ACE(n_species=3, cutoff=2.0, max_degree=(2,)), n_species=3, hidden=(4,))
         >>> potential = Potential((ReferenceEnergy(n_species=3), model), SpeciesTable.from_numbers([1, 6, 8]))
         >>> frames = list(load_dataset("ethanol_gfn2"))[:6]
