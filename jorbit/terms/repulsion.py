@@ -124,8 +124,8 @@ class Repulsion:
         """
         reach = np.asarray(params["reach"], np.float64)
         strength = np.array(params["strength"], np.float64)
-        grid = np.linspace(0.0, 1.0, 60)
-        distances = SHORTEST + grid * max((1.0 - self.margin) * reach.max() - SHORTEST, 1e-3)
+        # Steps in proportion to the distance: radial functions of 1/r are the narrower the nearer atoms are.
+        distances = np.geomspace(SHORTEST, max((1.0 - self.margin) * reach.max(), SHORTEST + 1e-3), 400)
         others = slopes(distances)
         h = 1e-4
         for a, b in np.ndindex(*reach.shape):

@@ -25,7 +25,7 @@ def shipped():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ani", "two_body_gap"])
+@pytest.mark.parametrize("name", ["ani", "hipnn", "two_body_gap"])
 def test_a_model_with_any_weights_repels_from_a_tenth_of_an_angstrom_to_almost_the_shortest_distance(name, shipped):
     structures, species = shipped
     n = len(species)
