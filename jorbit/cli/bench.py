@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -46,7 +47,7 @@ def run(
         Path | None, typer.Option(help="Folder made by benchmarks/peers/setup.py: packages to compare with.")
     ] = None,
     arguments: Annotated[
-        str | None, typer.Option("--arguments", help="Instead of the suite's own: what its script is given.")
+        str | None, typer.Option("--arguments", help="What the script is given, instead of a complete run.")
     ] = None,
     benchmarks: Folder = None,
 ) -> None:
@@ -114,7 +115,10 @@ def report(
             found[file.stem] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{file} is not JSON ({error}). Delete it, and run its benchmark again.") from error
-    titles = {Path(file).stem: suite["what"] for suite in _suites(folder).values() for file in suite["results"]}
+    titles: dict[str, str] = {}
+    for suite in _suites(folder).values():
+        for stem in (Path(file).stem for file in suite["results"]):
+            titles[stem] = f"{titles[stem]}; {suite['what']}" if stem in titles else suite["what"]
     lead = "What was measured, where and when. Every row is in a file of the folder the page was made from."
     page = render_page("jorbit: benchmarks", lead, benchmark_sections(found, titles), {"jorbit": jorbit.__version__})
     output.write_text(page, encoding="utf-8")
@@ -166,11 +170,11 @@ def _arguments(
     name: str, suite: dict[str, Any], quick: bool, given: str | None, peers: Path | None
 ) -> list[str] | None:
     """The words after the script's name; None when it cannot be run for want of a peer."""
-    if given is not None:
-        import shlex
-
-        return shlex.split(given)
-    words = list(suite.get("quick", ())) if quick else []
+    if given is not None and quick:
+        raise ConfigError("--arguments and --quick both say what the script is given: leave out one of them.")
+    words = list(suite.get("quick", ())) if quick else shlex.split(given or "")
+    if given is not None and peers is None:
+        return words  # which may name a peer themselves
     installed: dict[str, Any] = {}
     if peers is not None:
         status = peers / "status.json"

@@ -37,6 +37,7 @@ TRAINING_FRAMES = ("n_train", "train_frames", "n_labels")
 ATOMS = ("n_atoms", "atoms")
 PANELS = ("molecule", "element", "system", "dataset", "set")
 SERIES = ("model", "tool", "readout", "group", "scales")
+SETTINGS = ("budget_processor_minutes",)  # numbers that are chosen, not measured; so are all words
 MOST_SERIES = 12
 FEWEST_POINTS = 3  # of a front: two rows are compared in the table
 
@@ -189,9 +190,7 @@ def _panels(entries: Sequence[tuple[Row, float, float]], seeds: bool) -> list[Pa
     series_of = _namer([row for row, _, _ in entries])
     panels: dict[str, dict[str, dict[tuple, list[tuple[Row, float]]]]] = {}
     for row, x, y in entries:
-        twin = (
-            ("seed",) if seeds and "seed" in row else tuple(sorted((k, v) for k, v in row.items() if k != "published"))
-        )
+        twin = _settings(row) if seeds and "seed" in row else tuple(sorted(_known(row)))
         points = panels.setdefault(_panel_name(row), {}).setdefault(series_of(row), {})
         points.setdefault((x, twin), []).append((row, y))
     found = []
@@ -209,6 +208,16 @@ def _panels(entries: Sequence[tuple[Row, float, float]], seeds: bool) -> list[Pa
             lines[label].sort(key=lambda p: (p.x, p.y))
         found.append(Panel(title, lines, published))
     return found
+
+
+def _known(row: Row) -> list[tuple[str, Any]]:
+    return [(column, value) for column, value in row.items() if column != "published"]
+
+
+def _settings(row: Row) -> tuple[tuple[str, Any], ...]:
+    """What rows have in common that differ in their seed alone: everything chosen, and nothing measured."""
+    chosen = [(k, v) for k, v in _known(row) if k in SETTINGS or (isinstance(v, str) and k not in ("key", "name"))]
+    return ("seed", None), *sorted(chosen)
 
 
 def _fronts(measured: Sequence[tuple[Row, float]], cost: str, error: str) -> Curves:

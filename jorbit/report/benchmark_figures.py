@@ -1,7 +1,7 @@
 """Figures of curves found in results of benchmarks, small multiples on logarithmic axes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jorbit.report.benchmark_curves import Curves, Panel, Point, exponent, front
@@ -25,7 +25,7 @@ def draw_curves(curves: Curves, *, theme: Theme = LIGHT) -> Any:
     panels = list(curves.panels)[:MOST_PANELS]
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
-    names = list(dict.fromkeys(label for panel in panels for label in panel.series))[:MOST_LINES]
+    names = _labels(panels)[:MOST_LINES]
     matplotlib = _matplotlib()
     with matplotlib.rc_context(theme.rc()):
         width = 3.3 * columns + 0.4 if columns > 1 else 5.0
@@ -45,6 +45,16 @@ def draw_curves(curves: Curves, *, theme: Theme = LIGHT) -> Any:
         if len(handles) > 1:
             figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
     return figure
+
+
+def not_drawn(curves: Curves) -> list[str]:
+    """Systems, and series of the systems that are drawn, for which there is no room in a figure."""
+    panels = list(curves.panels)
+    return [panel.title for panel in panels[MOST_PANELS:]] + _labels(panels[:MOST_PANELS])[MOST_LINES:]
+
+
+def _labels(panels: Sequence[Panel]) -> list[str]:
+    return list(dict.fromkeys(label for panel in panels for label in panel.series))
 
 
 def _draw_panel(axes: Any, panel: Panel, kind: str, names: list[str], theme: Theme) -> None:

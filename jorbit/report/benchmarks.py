@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jorbit.report.benchmark_curves import COSTS, ERRORS, TRAINING_FRAMES, Curves, find_curves, front
-from jorbit.report.benchmark_figures import MOST_PANELS, draw_curves
+from jorbit.report.benchmark_figures import draw_curves, not_drawn
 from jorbit.report.html import Section, picture, table
 
 MOST_COLUMNS, MOST_ROWS = 12, 200
@@ -101,7 +101,7 @@ def _figures(curves: Sequence[Curves]) -> str:
     parts = []
     for one in curves:
         drawn = picture(lambda theme, of=one: draw_curves(of, theme=theme), f"{one.y_label} against {one.x_label}")
-        left_out = [panel.title for panel in one.panels[MOST_PANELS:]]
+        left_out = not_drawn(one)
         note = f" Not drawn: {', '.join(left_out)}." if left_out else ""
         parts.append(f'<p class="lead">{html.escape(_reading(one) + note)}</p><div class="figures">{drawn}</div>')
     fronts = [c for c in curves if c.kind == "front"]

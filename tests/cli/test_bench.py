@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jorbit
+from jorbit.cli.bench import _arguments
 from jorbit.graphs.ase_atoms import to_ase
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -98,6 +99,7 @@ def test_the_page_shows_every_file(run, tmp_path):
         (["run", "sgdml"], "use --peers"),
         (["run", "sgdml", "--peers", "."], "setup.py"),
         (["run", "neighbors", "--arguments=--cells none"], "Not completed: neighbors"),
+        (["run", "neighbors", "--arguments=--cells 3", "--quick"], "leave out one of them"),
         (["report", "--results", "."], "There are no results"),
         (["list", "--benchmarks", "."], "They come with the source"),
     ],
@@ -112,6 +114,19 @@ def test_a_damaged_result_is_named(run, tmp_path):
     (tmp_path / "rmd17.json").write_text('{"what": ')
     result = run("bench", "report", "--results", str(tmp_path), "-o", str(tmp_path / "p.html"))
     assert result.exit_code == 1 and "rmd17.json is not JSON" in result.stderr
+
+
+def test_arguments_of_ones_own_and_peers_go_together(tmp_path):
+    (tmp_path / "status.json").write_text(json.dumps({"sgdml": {"python": "/there/python"}}))
+    suite = SUITES["sgdml"]
+    assert _arguments("sgdml", suite, False, "--train 50", tmp_path) == [
+        "--train",
+        "50",
+        "--peer-python",
+        "/there/python",
+    ]
+    assert _arguments("sgdml", suite, False, "--peer-python mine", None) == ["--peer-python", "mine"]
+    assert _arguments("sgdml", suite, True, None, tmp_path)[-2:] == ["--peer-python", "/there/python"]
 
 
 def test_a_peer_that_is_not_installed_is_named_and_left_out(run, tmp_path, monkeypatch):

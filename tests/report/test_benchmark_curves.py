@@ -54,6 +54,15 @@ def test_seeds_are_one_point_with_their_spread_and_of_other_rows_the_best_counts
     assert np.allclose([p[:2] for p in lines["sizes"]], [(10, 300.0), (100, 30.0)])
 
 
+def test_rows_with_other_settings_are_no_seeds_of_one_another():
+    """Two seeds with much time, and one with little, which is worse: the median is over the two."""
+    rows = [errors("a", n, e / n, seed=s, budget_processor_minutes=m, key=f"{n} {s} {m}", epochs=7 * m + s)
+            for n in (10, 100) for s, m, e in ((0, 10.0, 1.0), (1, 10.0, 3.0), (0, 1.0, 9.0))]  # fmt: skip
+    ((panel,),) = [c.panels for c in curves_of(rows, "learning")]
+    (line,) = panel.series.values()
+    assert np.allclose([(p.y, *p.spread) for p in line], [(200.0, 100.0, 300.0), (20.0, 10.0, 30.0)])
+
+
 def test_every_cost_that_varies_gives_a_front_and_units_agree():
     rows = [
         {"element": "Si", "tool": t, "n_features": n, "us_per_atom": c, "fit_seconds wall_s": 7.0} | error
