@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import CapacityError, SimulationError
 from jorbit.core.pytree import pytree
@@ -54,15 +54,30 @@ def record_plan(done: int, n_steps: int, record_every: int, block_size: int) -> 
     return plan.reshape(n_blocks, per_block)
 
 
+def on_the_beat(plan: Int[np.ndarray, " records"], done: int, record_every: int) -> Bool[np.ndarray, " records"]:
+    """Which records of a block measurements see: equally spaced ones, not the end of a run between two of them.
+
+    Args:
+        plan: steps before each record. done: steps before the block.
+        record_every: steps between two records.
+
+    Example:
+        >>> print(on_the_beat(np.array([10, 10, 5, -1]), 80, 10))
+        [ True  True False False]
+    """
+    return ((done + np.cumsum(plan)) % record_every == 0) & (plan >= 0)
+
+
 def make_block(
     integrator: Integrator,
     energy_fn: Callable,
     mass: Float[Array, "atoms 1"],
     measurements: tuple[Measurement, ...],
     with_stress: bool,
-) -> Callable[[Progress, Array], tuple[Progress, dict[str, Array]]]:
-    """A function that makes plan[0], plan[1], ... steps and observes after each of these stretches.
+) -> Callable[[Progress, Array, Array], tuple[Progress, dict[str, Array]]]:
+    """A function (progress, plan, measured) that makes plan[0], plan[1], ... steps and observes after each stretch.
 
+    Measurements see the records where `measured` (see `on_the_beat`).
     `observed["missed"]` tells where atoms moved so far in one step that the forces at its end may lack pairs. Where the
     integrator's forces tell their energy, and no stress is wanted, records take it from the last step.
     """
@@ -75,7 +90,8 @@ def make_block(
         neighbors, now = neighbors.follow(state.position, before.position, **_box(integrator, state))
         return state, neighbors, missed | now, energy
 
-    def stretch(progress: Progress, n: Array) -> tuple[Progress, dict[str, Array]]:
+    def stretch(progress: Progress, asked: tuple[Array, Array]) -> tuple[Progress, dict[str, Array]]:
+        n, measured = asked
         dtype = progress.state.position.dtype
         start = (progress.state, progress.neighbors, jnp.zeros((), bool), jnp.zeros((), dtype))
         state, neighbors, missed, energy = jax.lax.fori_loop(0, n, step, start)
@@ -85,16 +101,17 @@ def make_block(
             energy = jax.lax.cond(n > 0, lambda: energy, lambda: energy_fn(state.position, neighbor=neighbors))
         observed = {"missed": missed} | observe(integrator, energy_fn, mass, state, neighbors, with_stress, energy)
         velocities = observed["momenta"] / mass * FS
-        snapshot = Snapshot(
-            observed["positions"], velocities, observed["cells"] if "cells" in observed else neighbors.lists.cell
-        )
+        if not hasattr(state, "momentum"):
+            velocities = jnp.full_like(velocities, jnp.nan)
+        cell = observed["cells"] if "cells" in observed else neighbors.lists.cell
+        snapshot = Snapshot(observed["positions"], velocities, cell, mass)
         sums = tuple(
-            jax.lax.cond(n >= 0, lambda s, m=m: m.add(s, snapshot), lambda s: s, s)
+            jax.lax.cond(measured, lambda s, m=m: m.add(s, snapshot), lambda s: s, s)
             for m, s in zip(measurements, progress.sums, strict=True)
         )
         return Progress(state=state, neighbors=neighbors, sums=sums), observed
 
-    return lambda progress, plan: jax.lax.scan(stretch, progress, plan)
+    return lambda progress, plan, measured: jax.lax.scan(stretch, progress, (plan, measured))
 
 
 def observe(

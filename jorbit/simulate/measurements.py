@@ -21,11 +21,12 @@ from jorbit.graphs.cell_list import SearchPlan, plan_search, search
 
 
 class Snapshot(NamedTuple):
-    """One record on the device: Å, Å/fs, lattice vectors as rows in Å."""
+    """One record on the device: Å, Å/fs (NaN for dynamics without momenta), lattice vectors as rows in Å, amu."""
 
     positions: Float[Array, "atoms 3"]
     velocities: Float[Array, "atoms 3"]
     cell: Float[Array, "3 3"]
+    masses: Float[Array, "atoms 1"]
 
 
 @runtime_checkable
@@ -160,8 +161,17 @@ class TimeCorrelation:
     n_origins: np.ndarray
 
     def slope(self, start: float, stop: float, element: str = "all") -> float:
-        """Slope of the straight line through the values between two times (fs); of displacements it is 6 D, Å^2/fs."""
+        """Slope of the straight line through the values between two times (fs); of displacements it is 6 D, Å^2/fs.
+
+        Raises:
+            ConfigError: fewer than two times between the two.
+        """
         chosen = (self.times >= start) & (self.times <= stop)
+        if chosen.sum() < 2:
+            raise ConfigError(
+                f"Wanted two or more times between {start:g} and {stop:g} fs; there are {len(self.times)} from 0 to "
+                f"{self.times.max(initial=0.0):g} fs. Choose others, or measure with more lags (n_lags=)."
+            )
         return float(np.polyfit(self.times[chosen], self.values[element][chosen], 1)[0])
 
     def integral(self, element: str = "all") -> float:
@@ -175,7 +185,6 @@ class _Correlation:
 
     n_lags: int = 100
     numbers: tuple[int, ...] = ()
-    masses: tuple[float, ...] = ()
 
     def prepared(self, structure: Structure, headroom: float) -> Any:
         """For the elements of a system."""
@@ -222,7 +231,7 @@ class _Correlation:
 
 @dataclasses.dataclass(frozen=True)
 class MeanSquaredDisplacement(_Correlation):
-    """Measure |r(t0 + t) - r(t0)|^2 about the mean displacement of all atoms.
+    """Measure |r(t0 + t) - r(t0)|^2 as seen from the centre of mass, whose own motion is no diffusion.
 
     Attributes:
         n_lags: records to look back.
@@ -231,17 +240,16 @@ class MeanSquaredDisplacement(_Correlation):
     name: str = "msd"
 
     def _record(self, snapshot: Snapshot) -> Array:
-        return snapshot.positions
+        weights = snapshot.masses / jnp.sum(snapshot.masses)
+        return snapshot.positions - jnp.sum(weights * snapshot.positions, axis=0)
 
     def _compare(self, now: Array, then: Array) -> Array:
-        moved = now - then
-        moved = moved - jnp.mean(moved, axis=1, keepdims=True)
-        return jnp.sum(moved * moved, axis=-1)
+        return jnp.sum((now - then) ** 2, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class VelocityAutocorrelation(_Correlation):
-    """Measure v(t0 + t) . v(t0); record often, every few femtoseconds.
+    """Measure v(t0 + t) . v(t0); record often, every few femtoseconds. NaN for Brownian dynamics: nothing has momentum.
 
     Attributes:
         n_lags: records to look back.

@@ -20,7 +20,7 @@ from jorbit.core.units import BOLTZMANN, FS
 from jorbit.orbits import OrbitResult
 from jorbit.potential.orbit_reference import FoundOrbits, as_reference
 from jorbit.potential.potential import Potential
-from jorbit.simulate.blocks import Progress, configuration, make_block, more_room, record_plan
+from jorbit.simulate.blocks import Progress, configuration, make_block, more_room, on_the_beat, record_plan
 from jorbit.simulate.frames import Observer, Series, blown_up, frames_of
 from jorbit.simulate.integrators import Integrator, Surroundings, make_integrator, thermal_momenta
 from jorbit.simulate.jax_md import functions_for
@@ -91,7 +91,7 @@ def run(
         record_every: steps between two records (and frames of the trajectory).
         block_size: steps per compiled block, rounded to a multiple of `record_every`.
         measure: "stress" (or "pressure"), "rdf", "msd", "vacf", or objects of `jorbit.simulate.measurements`, on the
-            device and at every record. Stress is always measured under constant pressure.
+            device every `record_every` steps. Stress is always measured under constant pressure.
         trajectory: file for positions, momenta, forces, energies and times: extxyz, or HDF5 (.h5, H5MD).
         checkpoint: file from which the run can be taken up again.
         checkpoint_every: seconds between two checkpoints; 0 writes one after every block.
@@ -245,7 +245,7 @@ def run(
         n_reallocations, attempts, stopped, saved_at = 0, 0, "", time.perf_counter()
         plan = list(record_plan(done, n_steps, record_every, block_size))
         while plan and not stopped:
-            after, observed = block(now, jnp.asarray(plan[0]))
+            after, observed = block(now, jnp.asarray(plan[0]), on_the_beat(plan[0], done, record_every))
             overflows = [m.overflow(s) for m, s in zip(measurements, after.sums, strict=True)]
             observed, too_many, too_small = jax.device_get((observed, after.neighbors.did_buffer_overflow, overflows))
             missed = bool(observed.pop("missed").any())

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.core.errors import ConfigError, StructureError
+from jorbit.core.errors import ConfigError, SimulationError, StructureError
 from jorbit.core.protocols import Params
 from jorbit.core.pytree import pytree, static
 from jorbit.core.structure import Structure
@@ -24,7 +24,7 @@ from jorbit.core.units import FS
 from jorbit.potential.potential import Potential
 from jorbit.simulate.differentiable import Reweighting, trajectory
 from jorbit.simulate.integrators import thermal_momenta
-from jorbit.simulate.jax_md import functions_for
+from jorbit.simulate.jax_md import EnergyFunction, functions_for
 
 
 @pytree
@@ -99,7 +99,8 @@ class ShortTrajectories:
 
         Raises:
             ConfigError: numbers of steps that do not fit each other, or fewer than four records.
-            StructureError: no frames, or cells that differ.
+            StructureError: no frames, or frames of more than one system or cell.
+            SimulationError: frames with energies that are not finite.
         """
         if segment < 1 or n_steps % segment or n_steps < 4 * segment or not timestep > 0:
             raise ConfigError(
@@ -111,6 +112,8 @@ class ShortTrajectories:
         dtype = jnp.zeros(()).dtype
         neighbor_fn, energy_fn = functions_for(potential, params, frames[0], skin=skin, capacity_multiplier=1.5)
         known = ase.data.atomic_masses[frames[0].numbers] if masses is None else np.asarray(masses)
+        if known.shape != (frames[0].n_atoms,):
+            raise StructureError(f"Wanted masses [{frames[0].n_atoms}] in amu, got an array {known.shape}.")
         zero = jnp.zeros((1, frames[0].n_atoms, 3), dtype)
         empty = cls(
             energy_fn=energy_fn,
@@ -131,18 +134,34 @@ class ShortTrajectories:
 
         Args:
             params: of the new frames.
-            frames: as many as before, or compiled functions are compiled once more.
+            frames: of the same system; as many as before, or compiled functions are compiled once more.
             seed: of the velocities.
+
+        Raises:
+            StructureError: no frames, or frames of another system or cell.
+            SimulationError: frames with energies that are not finite.
         """
-        if any(not np.allclose(f.cell, frames[0].cell) for f in frames):
-            raise StructureError("Wanted frames of one cell: run at constant volume.")
+        if not frames:
+            raise StructureError("Wanted frames to start from, got none.")
+        for frame in frames:
+            _check_same(frame, frames[0].numbers, frames[0].cell)
+            if isinstance(self.energy_fn, EnergyFunction):  # with the cell and the atoms of the first run
+                _check_same(frame, self.energy_fn.numbers, self.energy_fn.cell)
         dtype = self.positions.dtype
         keys = jax.random.split(jax.random.key(seed), len(frames))
         momenta = jax.vmap(lambda key: thermal_momenta(key, self.masses, self.kT))(keys)
         positions = jnp.asarray(np.stack([f.positions for f in frames]), dtype)
         none = jnp.zeros(len(frames), dtype)
         made = dataclasses.replace(self, positions=positions, momenta=momenta.astype(dtype), reference=none)
-        return dataclasses.replace(made, reference=_energies(made, params))
+        reference = _energies(made, params)
+        bad = np.flatnonzero(~np.isfinite(np.asarray(reference)))
+        if bad.size:
+            raise SimulationError(
+                f"The energies of {bad.size} of {len(frames)} frames are not finite, first that of frame {bad[0]}: the "
+                "run blew up, or atoms are so much denser there than in the first frame of all that the neighbour list "
+                "overflows. Look at these frames, or leave them out."
+            )
+        return dataclasses.replace(made, reference=reference)
 
     @property
     def times(self) -> Float[np.ndarray, " records"]:
@@ -199,6 +218,16 @@ class ShortTrajectories:
     def effective_frames(self, params: Params) -> Float[Array, ""]:
         """How many starts the weights are worth; make new frames when they are few."""
         return self.ensemble.effective_frames(params)
+
+
+def _check_same(frame: Structure, numbers: np.ndarray, cell: np.ndarray) -> None:
+    if not np.array_equal(frame.numbers, numbers):
+        raise StructureError("Wanted frames of one system, with its atoms in one order.")
+    repeats = np.asarray(frame.pbc, bool)
+    if not np.allclose(frame.cell[repeats], cell[repeats], rtol=1e-6):
+        raise StructureError(
+            "Wanted frames of one cell: run at constant volume, and make new ShortTrajectories for another cell."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,7 +15,10 @@ from jorbit.simulate.measurements import MeanSquaredDisplacement, RadialDistribu
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A skewed cell narrower than the radius of the distribution, and more records than lags."""
+    """A skewed cell narrower than the radius of the distribution, and more records than lags.
+
+    The end of the run comes sooner after the record before than the others do: correlations must not see it.
+    """
     path = tmp_path_factory.mktemp("md") / "md.extxyz"
     measure = (
         RadialDistribution(r_max=5.0, n_bins=25),
@@ -28,7 +31,7 @@ def measured(tmp_path_factory):
         potential,
         params,
         structure_of(magnesia()),
-        n_steps=45,
+        n_steps=47,
         timestep=1.0,
         record_every=5,
         block_size=20,
@@ -37,7 +40,9 @@ def measured(tmp_path_factory):
         temperature=100.0,
         progress=False,
     )
-    return result, ase.io.read(path, ":")
+    frames = ase.io.read(path, ":")
+    assert [f.info["step"] for f in frames[-2:]] == [45, 47]
+    return result, frames[:-1]
 
 
 @pytest.mark.slow
@@ -65,12 +70,13 @@ def test_displacements_and_velocities_are_correlated_over_all_origins(measured):
     x = np.array([f.positions for f in frames])
     v = np.array([f.get_velocities() for f in frames]) * ase.units.fs
     magnesium = frames[0].numbers == 12
+    weights = frames[0].get_masses() / frames[0].get_masses().sum()
     msd, vacf = result.measurements["msd"], result.measurements["vacf"]
     assert msd.times.tolist() == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0] and len(vacf.times) == 4
     assert msd.n_origins.tolist() == [10, 9, 8, 7, 6, 5]
     for lag in range(6):
         moved = x[lag:] - x[: len(x) - lag]
-        moved = moved - moved.mean(axis=1, keepdims=True)
+        moved = moved - (weights[:, None] * moved).sum(axis=1, keepdims=True)
         squares = (moved**2).sum(axis=-1)
         assert msd.values["all"][lag] == pytest.approx(squares.mean(), rel=1e-5, abs=1e-12)
         assert msd.values["Mg"][lag] == pytest.approx(squares[:, magnesium].mean(), rel=1e-5, abs=1e-12)
@@ -78,6 +84,9 @@ def test_displacements_and_velocities_are_correlated_over_all_origins(measured):
         products = (v[lag:] * v[: len(v) - lag]).sum(axis=-1)
         assert vacf.values["O"][lag] == pytest.approx(products[:, ~magnesium].mean(), rel=1e-4)
     assert vacf.integral() == pytest.approx(np.trapezoid(vacf.values["all"], vacf.times))
+    assert msd.slope(10.0, 20.0) == pytest.approx(np.polyfit(msd.times[2:5], msd.values["all"][2:5], 1)[0])
+    with pytest.raises(ConfigError, match="from 0 to 25 fs"):
+        msd.slope(21.0, 29.0)
 
 
 @pytest.mark.slow

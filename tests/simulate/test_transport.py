@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from simulated_systems import argon_crystal, structure_of
 
-from jorbit.core.errors import ConfigError, StructureError
+from jorbit.core.errors import ConfigError, SimulationError, StructureError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.units import BOLTZMANN, FS
 from jorbit.models.linear_ace import LinearACE
@@ -85,7 +85,7 @@ def test_the_gradient_of_a_diffusion_constant_is_its_finite_difference_while_nei
 
 
 def test_starts_that_make_no_sense_are_refused():
-    potential, params = argon_with_a_free_pair_term()
+    potential, params = Potential((LennardJones(),), SpeciesTable.from_numbers([18])), {"lennard_jones": {}}
     frame = structure_of(argon_crystal((1, 1, 1)))
     with pytest.raises(ConfigError, match="whole segments"):
         ShortTrajectories.of(potential, params, [frame], 0.02, n_steps=50, segment=20)
@@ -94,3 +94,14 @@ def test_starts_that_make_no_sense_are_refused():
     with pytest.raises(StructureError, match="one cell"):
         wider = dataclasses.replace(frame, cell=1.1 * frame.cell)
         ShortTrajectories.of(potential, params, [frame, wider], 0.02)
+    starts = ShortTrajectories.of(potential, params, [frame], 0.02)
+    with pytest.raises(StructureError, match="another cell"):  # its functions know the cell of the first run
+        starts.restarted(params, [wider])
+    with pytest.raises(StructureError, match="one system"):
+        starts.restarted(params, [dataclasses.replace(frame, numbers=frame.numbers + 18)])
+    with pytest.raises(StructureError, match="none"):
+        starts.restarted(params, [])
+    with pytest.raises(SimulationError, match="not finite, first that of frame 0"):
+        starts.restarted(params, [dataclasses.replace(frame, positions=frame.positions * np.nan)])
+    with pytest.raises(StructureError, match="masses"):
+        ShortTrajectories.of(potential, params, [frame], 0.02, masses=np.ones((4, 1)))
