@@ -7,8 +7,9 @@
 Every model gets the same training frames (the first of split 01), the same 50 frames for what is chosen on the way, and
 the same budget of PROCESSOR time, which other work on the machine does not use up. Networks are trained for as many
 epochs as fit: an epoch is timed after everything has been compiled, and the learning rate comes down over the epochs
-that the budget allows. Kernels and linear models have one solution and take the time they take; `within_budget` says
-whether that was less. Compilation is told apart (`compile_cpu_s`) and is not in the budget.
+that the budget allows; their compilation is told apart (`compile_cpu_s`) and is not in the budget. Kernels and linear
+models have one solution and take the time they take, compilation and the choice of a length included; `within_budget`
+says whether a training took at most a tenth more than the budget.
 
 Published rows: MAE, energy meV / force meV/Å, 950 + 50 frames, trained as long as it took: Batatia et al.,
 arXiv:2206.07697, Table 1.
@@ -171,7 +172,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict:
         "energy_mae_mev": 1e3 * errors.energy_mae,
         "force_mae_mev_per_angstrom": 1e3 * errors.force_mae,
         "force_rmse_mev_per_angstrom": 1e3 * errors.force_rmse,
-        "within_budget": seconds["cpu_s"] <= 66.0 * options.minutes,
+        "within_budget": seconds["cpu_s"] <= 1.1 * 60.0 * options.minutes,
         **about,
         **speed(potential, params, test, "float32" if name in NETWORKS else "float64"),
         "published": PUBLISHED[options.molecule],

@@ -1,6 +1,6 @@
 """Molecular dynamics: what a step costs, what the run loop adds to it, and many relaxations at once.
 
-    python benchmarks/bench_md.py [--only RUN ...] [--mace PYTHON]
+    python benchmarks/bench_md.py [--only RUN ...] [--mace PYTHON] [--mlip PYTHON]
 
 Every row gives processor time of one thread, which other work on the machine disturbs least, after everything has
 been compiled. "run" is a step of jorbit.simulate.run (records every 10 steps, list updated when needed); "bare" is
@@ -8,8 +8,8 @@ energy and forces alone, with a neighbour list that is kept: "loop" as many of t
 called from Python. Blocks of the three take turns in one process; given are medians, and the overhead is the median of
 the ratio within a turn to the loop. Networks have random weights (a pair potential and a Langevin thermostat hold the
 atoms); "64 ethanol" are molecules 6 Å apart in one periodic cell. Stillinger-Weber is jax-md's own, in a loop of
-jax-md's NVE. --mace is an interpreter that has mace-torch: the same architecture in ASE's Langevin dynamics. Writes
-benchmarks/results/md.json.
+jax-md's NVE. --mace is an interpreter that has mace-torch: the same architecture in ASE's Langevin dynamics; --mlip one
+that has InstaDeep's mlip: its MACE of that size in its jax-md engine. Writes benchmarks/results/md.json.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import pathlib
 import subprocess
 import tempfile
 import time
+from functools import partial
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -164,19 +165,24 @@ def turns_of(potential: Potential, params: dict, structure: Structure, size: int
     return {key: np.array(values[1:-1]) for key, values in turns.items()}
 
 
-def mace_in_ase(python: str, structures: dict[str, Structure]) -> list[dict]:
-    """mace-torch with random weights in ASE's Langevin dynamics, by another interpreter."""
+# Option -> (script, what the row is called).
+PEERS = {"mace": ("md_mace_torch.py", "mace-torch 32x0e in ASE"), "mlip": ("md_mlip.py", "mlip MACE 32x0e in jax-md")}
+
+
+def peer(tool: str, python: str, structures: dict[str, Structure]) -> list[dict]:
+    """A network of another package with random weights in Langevin dynamics, by another interpreter."""
+    file_name, label = PEERS[tool]
     rows = []
     for name, structure in structures.items():
         with tempfile.TemporaryDirectory() as folder:
             file = f"{folder}/start.extxyz"
             ase.io.write(file, to_ase(structure))
-            script = str(pathlib.Path(__file__).parent / "md_mace_torch.py")
+            script = str(pathlib.Path(__file__).parent / file_name)
             done = subprocess.run([python, script, file], capture_output=True, text=True, check=True)
         seconds = json.loads(done.stdout.splitlines()[-1])["cpu_s_per_step"]
         rows.append(
             {
-                "name": f"mace-torch 32x0e in ASE, {name}",
+                "name": f"{label}, {name}",
                 "atoms": structure.n_atoms,
                 "float32_run_us_per_atom_step": round(1e6 * seconds / structure.n_atoms, 2),
                 "float32_ns_per_day_at_1fs": round(86400e-6 / seconds, 4),
@@ -247,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=default)
     parser.add_argument("--mace", help="an interpreter that has mace-torch")
+    parser.add_argument("--mlip", help="an interpreter that has mlip")
     options = parser.parse_args()
     rows, ace = common.load_rows("md", "name"), silicon_ace()
     held = dict(integrator="nvt_langevin", friction=0.05, timestep=0.5, dtypes=("float32",))
@@ -277,9 +284,10 @@ def main() -> None:
             speed("linear ACE, 64 ethanol", (potential, params), molecules(4), 50),
         ]
         todo["relax"] = lambda: [relaxations(potential, params, frames)]
-    if options.mace:
-        todo["mace-torch"] = lambda: mace_in_ase(options.mace, {"Si 1000": silicon(5), "64 ethanol": molecules(4)})
-    for name in [*options.only, *(["mace-torch"] if options.mace else [])]:
+    peers = {tool: getattr(options, tool) for tool in PEERS if getattr(options, tool)}
+    for tool, python in peers.items():
+        todo[f"peer {tool}"] = partial(peer, tool, python, {"Si 1000": silicon(5), "64 ethanol": molecules(4)})
+    for name in [*options.only, *(f"peer {tool}" for tool in peers)]:
         for row in todo[name]():
             print(row, flush=True)
             rows[row["name"]] = row

@@ -19,6 +19,7 @@ energies alone.
 import argparse
 import dataclasses
 import gc
+import itertools
 import lzma
 import os
 import pathlib
@@ -29,7 +30,6 @@ import numpy as np
 from budget import train_within
 from common import RESULTS, environment, load_rows, measure, write
 
-KCAL_MOL = 0.0433641153  # eV
 STANDARD_DEVIATION = 73.829  # kcal/mol, of the energies of the complete set
 FILE = "methane_random/random_ch4_10k_hartree.extxyz.xz"
 # row -> (set of invariants, None for HIP-NN; energy RMSE of that file by number of structures, kcal/mol)
@@ -54,17 +54,18 @@ def frames_of(path: pathlib.Path) -> list:
     from jorbit.core.units import HARTREE
 
     opened = lzma.open(path, "rt") if path.suffix == ".xz" else path.open()
-    with opened as file:
-        lines = file.read().splitlines()
     numbers, frames = np.array([6, 1, 1, 1, 1]), []
-    for k in range(0, len(lines), 7):
-        energy = re.search(r"energy=(\S+)", lines[k + 1])
-        atoms = [line.split() for line in lines[k + 2 : k + 7]]
-        if lines[k].strip() != "5" or energy is None or [a[0] for a in atoms] != ["C", "H", "H", "H", "H"]:
-            raise SystemExit(f"{path.name}, line {k + 1}: wanted frames of one C and four H with an energy.")
-        positions = np.array([a[1:4] for a in atoms], dtype=np.float64)
-        structure = Structure(positions=positions, numbers=numbers)
-        frames.append(Frame(structure=structure, labels=Labels(energy=float(energy[1]) * HARTREE)))
+    with opened as file:
+        while lines := list(itertools.islice(file, 7)):  # the complete set has 54 million lines
+            energy = re.search(r"energy=(\S+)", lines[1]) if len(lines) == 7 else None
+            atoms = [line.split() for line in lines[2:]]
+            if lines[0].strip() != "5" or energy is None or [a[0] for a in atoms if a] != ["C", "H", "H", "H", "H"]:
+                raise SystemExit(
+                    f"{path.name}, line {7 * len(frames) + 1}: wanted frames of one C and four H with an energy."
+                )
+            positions = np.array([a[1:4] for a in atoms], dtype=np.float64)
+            structure = Structure(positions=positions, numbers=numbers)
+            frames.append(Frame(structure=structure, labels=Labels(energy=float(energy[1]) * HARTREE)))
     return frames
 
 
@@ -86,6 +87,7 @@ def run(name: str, frames: list, n_train: int, seed: int, minutes: float) -> dic
     import jax
 
     import jorbit
+    from jorbit.core.units import KCAL_MOL
     from jorbit.train import GradientConfig, LossWeights
     from jorbit.train.metrics import evaluate
 

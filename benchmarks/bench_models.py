@@ -1,6 +1,6 @@
 """Networks: energy + forces within 5 Å in float32, and a training step, beside the packages they are compared with.
 
-    python benchmarks/bench_models.py --peer hippynn=PYTHON --peer mace-torch=PYTHON --peer schnetpack=PYTHON
+    python benchmarks/bench_models.py --peer hippynn=PYTHON --peer mace-torch=PYTHON ... (schnetpack, mlip, torchani)
 
 Rows of jorbit are named by registry name and size (ROWS); each peer is an interpreter of an environment of its own.
 Every row is a process of its own on `--threads` cores, and a model and its peer take turns. Systems: rattled bulk Si
@@ -37,8 +37,7 @@ def main() -> None:
         for row in options.rows:
             for threads in map(int, options.threads):
                 turns = [(sys.executable, "jorbit")]
-                if ROWS[row][2] in peers:
-                    turns.append((peers[ROWS[row][2]], ROWS[row][2]))
+                turns += [(peers[name], name) for name in ROWS[row][2] if name in peers]
                 start = environment() | {"repeats": options.repeats}
                 for python, tool in turns:
                     found = measure(python, tool, row, system, threads, options, train=system == "octanols")

@@ -24,16 +24,19 @@ OPTIONS = {"bond_lengths": 1.5}
 CUTOFFS = {"benzene": 6.0, "naphthalene": 6.0, "uracil": 6.0}  # Å; 4.5 elsewhere. Rigid rings: the far atoms matter
 # Per molecule: degrees per order, one row for each element in the order of the periodic table, and l_max. What counts
 # is the number of functions: 20 to 30 thousand columns make a fit of fifteen minutes on two cores. All atoms see each
-# other, and functions do most around the atoms with the most neighbours.
+# other, and functions do most around the atoms with the most neighbours. Products of three neighbours do more than
+# products of four: for aspirin 12.0 thousand functions of up to three reach what 19.9 thousand of up to four do.
 H_LITTLE = (8, 6, 4)
 SIZES: dict[str, dict] = {
-    "aspirin": {"max_degree": (H_LITTLE, (14, 11, 9, 7), (10, 8, 6, 5)), "l_max": 4},
+    "aspirin": {"max_degree": ((5, 4), (16, 14, 12), (12, 9, 7)), "l_max": 4},
     "benzene": {"max_degree": (14, 12, 10, 7), "l_max": 5},
     "ethanol": {"max_degree": (15, 10, 9, 7), "l_max": 4},
     "malonaldehyde": {"max_degree": (H_LITTLE, (16, 13, 11, 7), (10, 8, 6, 4)), "l_max": 4},
     "naphthalene": {"max_degree": ((10, 8, 6, 5), (18, 15, 13, 10)), "l_max": 5},
     "uracil": {"max_degree": ((6, 4, 2), (14, 11, 9), (12, 10, 8), (8, 6, 4)), "l_max": 4},
 }
+# A second expansion of few neighbours that sees further: aspirin is longer than 4.5 Å.
+FAR: dict[str, dict] = {"aspirin": {"cutoff": 6.0, "max_degree": ((10, 4), (16, 9), (16, 9)), "l_max": 4}}
 
 
 def run(molecule: str) -> dict:
@@ -48,8 +51,11 @@ def run(molecule: str) -> dict:
     data = load_dataset(f"rmd17_{molecule}")
     train, test = data.split("train_01"), data.split("test_01")
     species = jorbit.SpeciesTable.from_structures([train[0].structure])
-    model = molecule_ace(train[0].structure, species, cutoff=CUTOFFS.get(molecule, 4.5), **OPTIONS, **SIZES[molecule])
-    potential = jorbit.Potential(terms=(ReferenceEnergy(n_species=len(species)), model), species=species)
+    sizes = [{"cutoff": CUTOFFS.get(molecule, 4.5), **SIZES[molecule]}]
+    sizes += [FAR[molecule]] if molecule in FAR else []
+    models = [molecule_ace(train[0].structure, species, **OPTIONS, **size) for size in sizes]
+    n_parameters = sum(map(n_functions, models))
+    potential = jorbit.Potential(terms=(ReferenceEnergy(n_species=len(species)), *models), species=species)
     watch = Stopwatch()
     potential, params, report = jorbit.fit(
         train[:950], potential, prior="validation", validation=train[950:1000], progress=True
@@ -59,14 +65,14 @@ def run(molecule: str) -> dict:
     energy, force = errors.energy_mae * 1e3, errors.force_mae * 1e3
     published = PUBLISHED[molecule]["linear ACE"]
     print(
-        f"{molecule}: {n_functions(model)} parameters, energy MAE {energy:.2f} meV ({published[0]}), "
+        f"{molecule}: {n_parameters} parameters, energy MAE {energy:.2f} meV ({published[0]}), "
         f"force MAE {force:.2f} meV/Å ({published[1]}), fit {seconds['wall_s']:.0f} s",
         flush=True,
     )
     return {
         "molecule": molecule,
-        "n_parameters": n_functions(model),
-        "options": dataclasses.asdict(model),
+        "n_parameters": n_parameters,
+        "options": [dataclasses.asdict(model) for model in models],
         "n_train": 950,
         "n_validation": 50,
         "n_test": len(test),

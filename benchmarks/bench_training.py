@@ -44,8 +44,7 @@ def main() -> None:
 def pair(row: str, system: str, threads: int, peers: dict[str, str], options: argparse.Namespace) -> dict:
     """jorbit and its peer in turns."""
     turns = {"jorbit": sys.executable}
-    if ROWS[row][2] in peers:
-        turns[ROWS[row][2]] = peers[ROWS[row][2]]
+    turns |= {name: peers[name] for name in ROWS[row][2] if name in peers}
     found: dict[str, list[dict]] = {tool: [] for tool in turns}
     for _ in range(options.rounds):
         for tool, python in turns.items():

@@ -194,6 +194,8 @@ def write(name: str, what: str, rows: list[dict], **more: Any) -> pathlib.Path:
         more["environment"] = environment()
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"what": what, **more, "rows": rows}, indent=1) + "\n")
+    part = path.with_suffix(".part")  # a run that is stopped while it writes loses no earlier rows
+    part.write_text(json.dumps({"what": what, **more, "rows": rows}, indent=1) + "\n")
+    os.replace(part, path)
     print(f"written to {path.parent.name}/{path.name}", flush=True)
     return path

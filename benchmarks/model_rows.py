@@ -3,30 +3,30 @@
 CUTOFF = 5.0
 HIP = {"n_features": 64, "n_sensitivities": 20, "n_interactions": 2, "n_atom_layers": 3, "soft_min": 1.0}
 HIP |= {"soft_max": 4.5, "envelope": "cosine"}
-# row -> (registered name, options, peer, the peer's model)
-ROWS: dict[str, tuple[str, dict, str, str]] = {
-    "hipnn 64": ("hipnn", HIP, "hippynn", "Hipnn"),
+# row -> (registered name, options, peers, the peers' model)
+ROWS: dict[str, tuple[str, dict, tuple[str, ...], str]] = {
+    "hipnn 64": ("hipnn", HIP, ("hippynn",), "Hipnn"),
     "hiphop l2 n3 64": (
         "hiphop",
         {**HIP, "invariants": "hop13:3,2", "normalization": "group"},
-        "hippynn",
+        ("hippynn",),
         "HipHopnn 2 3",
     ),
     "hiphop l3 n4 64": (
         "hiphop",
         {**HIP, "invariants": "hop13:4,3", "normalization": "group"},
-        "hippynn",
+        ("hippynn",),
         "HipHopnn 3 4",
     ),
-    "hiphop hop14 bounded 64": ("hiphop", {**HIP, "invariants": "hop14"}, "", ""),
-    "schnet 128": ("schnet", {"n_features": 128, "envelope": "cosine"}, "schnetpack", "SchNet"),
-    "painn 128": ("painn", {}, "schnetpack", "PaiNN"),
-    "ani 1x": ("ani", {}, "torchani", "ANI-1x"),
-    "neuralil": ("neuralil", {}, "", ""),
-    "dimenet 128": ("dimenet", {}, "", ""),
-    "nequip 32x l2": ("nequip", {}, "", ""),
-    "mace 32x0e": ("mace", {"channels": 32, "hidden_l": 0}, "mace-torch", "32x0e"),
-    "mace 128x0e+128x1o": ("mace", {"channels": 128, "hidden_l": 1}, "mace-torch", "128x0e + 128x1o"),
+    "hiphop hop14 bounded 64": ("hiphop", {**HIP, "invariants": "hop14"}, (), ""),
+    "schnet 128": ("schnet", {"n_features": 128, "envelope": "cosine"}, ("schnetpack",), "SchNet"),
+    "painn 128": ("painn", {}, ("schnetpack",), "PaiNN"),
+    "ani 1x": ("ani", {}, ("torchani",), "ANI-1x"),
+    "neuralil": ("neuralil", {}, (), ""),
+    "dimenet 128": ("dimenet", {}, (), ""),
+    "nequip 32x l2": ("nequip", {}, (), ""),
+    "mace 32x0e": ("mace", {"channels": 32, "hidden_l": 0}, ("mace-torch", "mlip"), "32x0e"),
+    "mace 128x0e+128x1o": ("mace", {"channels": 128, "hidden_l": 1}, ("mace-torch", "mlip"), "128x0e + 128x1o"),
 }
 ETHANOL = (
     (6, -1.168, -0.398, 0.003),

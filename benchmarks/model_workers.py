@@ -286,7 +286,51 @@ def work_torchani(model: str, system: str, options: argparse.Namespace) -> dict:
     return found | {"model": timed(call, options.repeats, options.limit), "torch": torch.__version__}
 
 
+def work_mlip(model: str, system: str, options: argparse.Namespace) -> dict:
+    """MACE of InstaDeep's mlip, by the function that its ASE calculator compiles, with the neighbours given."""
+    import importlib.metadata
+
+    import jax
+    from mlip.data.dataset_info import DatasetInfo
+    from mlip.models import ForceField, Mace
+    from mlip.simulation.ase.mlip_ase_calculator import MLIPForceFieldASECalculator
+
+    if options.train:
+        raise SystemExit("mlip trains by its own loop only: not measured")
+    atoms = systems(system)[0]
+    if not atoms.pbc.any():
+        atoms.cell = 40.0  # its graphs want a cell
+        atoms.pbc = False
+    info = DatasetInfo(
+        atomic_energies_map={int(z): 0.0 for z in set(atoms.numbers)},
+        graph_cutoff_angstrom=CUTOFF,
+        avg_num_neighbors=28.0 if system.startswith("Si") else 12.0,
+        avg_r_min_angstrom=1.0,
+    )
+    channels, symmetry = int(model.split("x")[0]), int("1o" in model)
+    settings = Mace.Config(num_channels=channels, l_max=3, node_symmetry=symmetry, correlation=3, num_layers=2)
+    field = ForceField.from_mlip_network(Mace(settings, info))
+    calculator = MLIPForceFieldASECalculator(atoms, 1.05, field)
+    compiled, given = calculator.model_apply_fun, {}
+
+    def remember(*inputs, **named):  # type: ignore[no-untyped-def]
+        given["inputs"] = inputs, named
+        return compiled(*inputs, **named)
+
+    calculator.model_apply_fun = remember
+    atoms.calc = calculator
+    start = time.perf_counter()
+    atoms.get_forces()
+    first = time.perf_counter() - start
+    inputs, named = given["inputs"]
+    found = {"parameters": sum(p.size for p in jax.tree.leaves(field.params))}
+    found |= {"version": importlib.metadata.version("mlip"), "jax": jax.__version__}
+    measured = timed(lambda: jax.block_until_ready(compiled(*inputs, **named)), options.repeats, options.limit)
+    return found | {"model": measured | {"first_call_s": first}}
+
+
 PEERS = {"torchani": work_torchani, "hippynn": work_hippynn, "schnetpack": work_schnetpack, "mace-torch": work_mace}
+PEERS["mlip"] = work_mlip
 
 
 def worker(options: argparse.Namespace) -> None:

@@ -5,11 +5,13 @@
 Mutants are those of cosmic-ray (`pip install cosmic-ray==8.7.0` into an environment of its own), a random sample of
 them; each is put into a copy of the last commit and the tests of its part are run until one fails. Rows name the
 mutants that no test saw, with their change: equivalent ones (which change nothing that can be seen) are to be told
-from missing tests by reading. Mutants that were tested before are not tested again.
+from missing tests by reading. Mutants that were tested before are not tested again while their module is the same.
+Tests that fail without a mutant would seem to see every one: they are run without first, and have to pass.
 """
 
 import argparse
 import difflib
+import hashlib
 import json
 import os
 import pathlib
@@ -67,6 +69,16 @@ def mutants_of(tool: str, module: str, copy: pathlib.Path) -> list[dict]:
     return [m for m in found if not (m.get("operator_args") or any(word in m["operator_name"] for word in SKIPPED))]
 
 
+def code_of(tests: tuple[str, ...], copy: pathlib.Path) -> int:
+    """Exit code of the tests of a copy, 0 if all pass; -1 where they take too long."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    surroundings = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        return subprocess.run(command, cwd=copy, env=surroundings, capture_output=True, timeout=LIMIT).returncode
+    except subprocess.TimeoutExpired:
+        return -1
+
+
 def tested(tool: str, mutant: dict, module: str, tests: tuple[str, ...], copy: pathlib.Path) -> dict:
     """What the mutant changes, and whether a test sees it."""
     path = copy / "jorbit" / module
@@ -81,12 +93,7 @@ def tested(tool: str, mutant: dict, module: str, tests: tuple[str, ...], copy: p
         change = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
         if not change:
             return {"outcome": "not applied", "note": done.stderr[-200:]}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        surroundings = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            code = subprocess.run(command, cwd=copy, env=surroundings, capture_output=True, timeout=LIMIT).returncode
-        except subprocess.TimeoutExpired:
-            code = -1
+        code = code_of(tests, copy)
     finally:
         path.write_text(before)
     outcome = {0: "survived", -1: "killed (time)"}.get(code, "killed")
@@ -113,20 +120,31 @@ def main() -> None:
             chosen = [
                 (m, mutant) for m in modules for mutant in draw.sample(known[m], min(options.sample, len(known[m])))
             ]
+            checked = False
             for module, mutant in chosen:
                 key = f"{module} | {mutant['operator_name']} | {mutant['occurrence']}"
-                if key in rows:
+                text = hashlib.sha256((copy / "jorbit" / module).read_bytes()).hexdigest()
+                if key in rows and rows[key].get("module_sha256") == text:
                     continue
+                if not checked and (code := code_of(tests, copy)):
+                    raise SystemExit(f"The tests of {part!r} do not pass without a mutant (exit code {code}): {tests}")
+                checked = True
                 found = tested(options.cosmic_ray, mutant, module, tests, copy)
                 rows[key] = {
                     "key": key,
                     "part": part,
                     "module": module,
+                    "module_sha256": text,
                     "n_mutants_of_module": len(known[module]),
                     **found,
                 }
                 print(found["outcome"], key, *found.get("change", []), sep="\n  ", flush=True)
-                write("mutation", "mutants of the physics core and whether a test sees them", list(rows.values()))
+                write(
+                    "mutation",
+                    "mutants of the physics core and whether a test sees them",
+                    list(rows.values()),
+                    environment=start,
+                )
     finally:
         shutil.rmtree(folder)
     survived = [row for row in rows.values() if row["outcome"] == "survived"]
