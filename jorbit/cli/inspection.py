@@ -81,6 +81,8 @@ def _model_rows(model: dict[str, Any]) -> list[tuple[str, str]]:
         ("cutoffs", ", ".join(f"{c:g} Å" for c in model["cutoffs"]) or "none"),
         ("parameters", f"{model['n_parameters']:,}"),
     ]
+    if model["heads"]:
+        rows.append(("heads", f"{', '.join(model['heads'])}; FILE#HEAD asks for one, FILE alone for the first"))
     if not model["guards_short_distances"]:
         rows.append(
             (

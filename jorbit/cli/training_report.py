@@ -1,5 +1,6 @@
 """What `jorbit train` shows of a training by gradients: its cost before, learning curves and errors after."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,19 @@ def plan_of(config: "TrainConfig", report: Any) -> "DryRun":
     from jorbit.train.dry_run import dry_run
     from jorbit.train.gradient_config import GradientConfig
     from jorbit.train.orbit_config import attach_orbits
-    from jorbit.train.run import read_split, starting_point, together, trains_by_gradient
+    from jorbit.train.prepare import plan_of_heads
+    from jorbit.train.run import data_of_heads, read_split, starting_point, together, trains_by_gradient
 
     split, _ = attach_orbits(config.orbits, read_split(config.data))
-    if config.heads is not None:
-        split = together(split, {name: read_split(data) for name, data in config.heads.data.items()})
-    potential, initial = starting_point(config, split)
+    others = {} if config.heads is None else {name: read_split(data) for name, data in config.heads.data.items()}
+    potential, initial = starting_point(config, together(split, others))
     if not trains_by_gradient(config, potential):
         raise ConfigError("--dry-run is for networks; this potential is linear and fitted in closed form.")
     settings = GradientConfig() if config.gradient is None else config.gradient.build()
-    return dry_run(potential, split.train, split.valid, settings, initial, report)
+    if config.heads is None:
+        return dry_run(potential, split.train, split.valid, settings, initial, report)
+    frames, validation, plan = plan_of_heads(data_of_heads(config.heads, split, others), config.heads.own)
+    return dry_run(potential, frames, validation, settings, initial, report, plan)
 
 
 def print_plan(plan: "DryRun") -> None:
@@ -81,9 +85,11 @@ def write_page(result: "TrainResult") -> Path | None:
 
     sections = [learning_curves_section(report.history)]
     part = next((name for name in ("test", "valid") if name in result.metrics), None)
-    if part is not None:
-        sections += evaluation_sections(for_report(result.metrics[part]))
-        sections.append(_worst(result, part))
+    for name in (n for n in result.metrics if part is not None and n.partition("/")[0] == part):
+        # "test" is that of the main head, "test/ccsd" another's
+        of_head = f" ({name})" if result.heads else ""
+        found = [*evaluation_sections(for_report(result.metrics[name])), _worst(result, name)]
+        sections += [dataclasses.replace(section, title=f"{section.title}{of_head}") for section in found]
     rows = [
         ["terms", ", ".join(result.potential.names)],
         ["parameters", f"{report.n_parameters:,} trained, {report.n_fixed:,} fixed"],

@@ -146,16 +146,16 @@ def load_grades(path: Path) -> dict[str, Grade]:
 
 
 def info(path: Path) -> dict[str, Any]:
-    """What a model file says about itself, checked as in `load`.
+    """What a model file says about itself, checked as in `load`; of "file#head" the same, if there is such a head.
 
     Returns:
         A dictionary that JSON can hold: format_version, jorbit_version, components, options, species, orbits,
         guards_short_distances (whether a term keeps atoms apart where there were no data), cutoffs (Å), units,
         provenance, grades (name -> kind), heads, n_parameters (of one head), tensors, sha256, n_bytes.
     """
-    file, _ = split_head(path, None)
+    file, head = split_head(path, None)
     spec, tensors, digest = _read(file)
-    potential, _ = _decode(path, spec, tensors)
+    potential, _ = _decode(path, spec, tensors, head)
     return {
         "path": os.fspath(path),
         "format_version": spec["format_version"],

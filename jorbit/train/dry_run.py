@@ -13,9 +13,10 @@ from jorbit.core.protocols import Params
 from jorbit.core.structure import Frame
 from jorbit.potential.potential import Potential
 from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.heads import fixed_of_heads
 from jorbit.train.loader import Batch
 from jorbit.train.loop import Problem
-from jorbit.train.prepare import prepare, settings_of
+from jorbit.train.prepare import HeadPlan, prepare, settings_of
 from jorbit.train.step import path_name, train_step
 
 _STEPS = 3  # timed per bucket, the fastest counts
@@ -53,15 +54,17 @@ def dry_run(
     config: GradientConfig,
     initial: Params | None = None,
     report: Any = lambda *_: None,
+    plan: HeadPlan | None = None,
 ) -> DryRun:
     """Prepare everything, compile each bucket and time its first steps; no parameters are kept and nothing is written.
 
     Args:
         potential, frames, validation, config, initial: as in `train_by_gradient`.
         report: report(stage, done, total).
+        plan: the heads, when there are several; `jorbit.train.prepare.plan_of_heads` gives it with all frames.
     """
     with settings_of(config):
-        problem, _ = prepare(potential, frames, validation, config, initial, report)
+        problem, _ = prepare(potential, frames, validation, config, initial, report, plan)
         buckets = []
         for k in range(len(problem.train.buckets)):
             buckets.append(_bucket(problem, k))
@@ -85,10 +88,12 @@ def _bucket(problem: Problem, k: int) -> dict[str, Any]:
     bucket = store.buckets[k]
     size = store.size_of(bucket)
     devices = problem.devices
-    graph, labels = devices.share_out(store.load(Batch(k, np.arange(size))))
+    batch = Batch(k, np.arange(size))
+    graph, labels = devices.share_out(store.load(batch))
+    fixed = fixed_of_heads(problem.fixed, problem.n_heads)[store.group_of(batch)]
     static = (problem.potential, problem.objective, problem.optimizer, config.explosion, devices.n)
     rate = jnp.asarray(config.learning_rate, config.float_type)
-    arguments = (*devices.everywhere((problem.start, problem.fixed)), graph, labels, devices.everywhere(rate))
+    arguments = (*devices.everywhere((problem.start, fixed)), graph, labels, devices.everywhere(rate))
     times = []
     for _ in range(1 + _STEPS):
         started = time.perf_counter()

@@ -20,10 +20,10 @@ from jorbit.train.checkpoint import has_checkpoints
 from jorbit.train.fingerprint import checksum, digest_of, weights_checksum
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
-from jorbit.train.heads import OWN, HeadData, HeadedPotential, Heads, HeadsResult, gathered, picked
+from jorbit.train.heads import OWN, HeadData, HeadedPotential, HeadsResult, picked
 from jorbit.train.log_sinks import check_sinks
 from jorbit.train.loop import Loop, Problem
-from jorbit.train.prepare import HeadPlan, prepare, settings_of, term_pairs
+from jorbit.train.prepare import HeadPlan, plan_of_heads, prepare, settings_of, term_pairs, unknown_elements
 from jorbit.train.progress import Progress, interrupts, reporting
 from jorbit.train.step import join_params
 
@@ -178,9 +178,7 @@ def train_heads(
         >>> sorted(heads)
         ['one', 'other']
     """
-    heads = Heads(tuple(data), tuple(own))
-    frames, validation, of_frame, of_held_out = gathered(data)
-    plan = HeadPlan(heads, of_frame, of_held_out, tuple(d.reference_energies for d in data.values()))
+    frames, validation, plan = plan_of_heads(data, own)
     found, report = _train(potential, frames, validation, config, initial, folder, resume, progress, plan)
     return HeadsResult(dict(zip(data, found, strict=True)), report)
 
@@ -236,7 +234,8 @@ def _train(
     if energies is not None:
         named = dict(zip(potential.species.names, map(float, energies["energies"]), strict=True))
     suspicion = unit_suspicion(frames)
-    summary = _summary(loop, len(held_out), named, compiled, [suspicion] if suspicion else [])
+    notes = ([suspicion] if suspicion else []) + ([] if plan is None else unknown_elements(potential, frames, plan))
+    summary = _summary(loop, len(held_out), named, compiled, notes)
     return tuple(whole), summary
 
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -71,6 +72,8 @@ class Optimizer:
         b1, b2: decay of Adam's averages of gradients and squares.
         ema: decay of the average of the parameters that is validated and kept; None keeps the parameters themselves.
         schedule_free: average as Defazio et al. do, in place of a schedule; `ema` is not used then.
+        stacked: paths of parameters that are there several times, one behind the other: this first axis makes no
+            matrix of a vector.
 
     References:
         Kingma and Ba, ICLR (2015), arXiv:1412.6980; Loshchilov and Hutter, ICLR (2019), arXiv:1711.05101;
@@ -83,6 +86,7 @@ class Optimizer:
     b2: float = 0.999
     ema: float | None = 0.99
     schedule_free: bool = False
+    stacked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.weight_decay < 0 or (self.clip is not None and self.clip <= 0):
@@ -101,7 +105,9 @@ class Optimizer:
         # Schedule-free replaces Adam's average of gradients by its own average of parameters.
         steps.append(optax.scale_by_adam(b1=0.0 if self.schedule_free else self.b1, b2=self.b2))
         if self.weight_decay:
-            steps.append(optax.add_decayed_weights(self.weight_decay, mask=decayed))
+            steps.append(
+                optax.add_decayed_weights(self.weight_decay, mask=functools.partial(decayed, stacked=self.stacked))
+            )
         base = optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
         if not self.schedule_free:
             return base
@@ -173,11 +179,17 @@ def plateau(
     return max(floor, factor * scale), best, 0
 
 
-def decayed(params: Any) -> Any:
-    """Which parameters decay: products of features (kernels), not what is added to them or scales them."""
+def decayed(params: Any, stacked: Collection[str] = ()) -> Any:
+    """Which parameters decay: products of features (kernels), not what is added to them or scales them.
+
+    Args:
+        params: trained parameters.
+        stacked: see `Optimizer`.
+    """
 
     def is_kernel(path: Any, leaf: Any) -> bool:
-        name = jax.tree_util.keystr(path, simple=True, separator="/").rsplit("/", 1)[-1]
-        return "kernel" in name or (jnp.ndim(leaf) >= 2 and "bias" not in name and "embedding" not in name)
+        whole = jax.tree_util.keystr(path, simple=True, separator="/")
+        name, axes = whole.rsplit("/", 1)[-1], jnp.ndim(leaf) - (whole in stacked)
+        return "kernel" in name or (axes >= 2 and "bias" not in name and "embedding" not in name)
 
     return jax.tree_util.tree_map_with_path(is_kernel, params)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,11 +12,12 @@ from jaxtyping import Int
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import CalibratedTerm, Params
+from jorbit.core.species import SYMBOLS
 from jorbit.core.structure import Frame
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.gradient_config import GradientConfig
-from jorbit.train.heads import HeadedPotential, Heads
+from jorbit.train.heads import HeadData, HeadedPotential, Heads, gathered
 from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
 from jorbit.train.loop import Problem
@@ -46,6 +47,33 @@ class HeadPlan:
 
 
 References = list[tuple[Params | None, str | None]]
+
+
+def plan_of_heads(data: Mapping[str, HeadData], own: Sequence[str]) -> tuple[list[Frame], list[Frame], HeadPlan]:
+    """Training and validation frames of all heads together, and which belongs to which.
+
+    Args:
+        data, own: as in `jorbit.train.gradient.train_heads`.
+    """
+    heads = Heads(tuple(data), tuple(own))
+    frames, validation, of_frame, of_held_out = gathered(data)
+    references = tuple(d.reference_energies for d in data.values())
+    return frames, validation, HeadPlan(heads, of_frame, of_held_out, references)
+
+
+def unknown_elements(potential: Potential, frames: Sequence[Frame], plan: HeadPlan) -> list[str]:
+    """A note for each head that has no frames with some element which other heads have."""
+    notes = []
+    for k, name in enumerate(plan.heads.names):
+        some = (frame.structure for frame, head in zip(frames, plan.train, strict=True) if head == k)
+        known = {int(z) for structure in some for z in np.unique(structure.numbers)}
+        absent = [SYMBOLS[z] for z in dict.fromkeys(potential.species.numbers) if z not in known]
+        if absent:
+            notes.append(
+                f"The head {name!r} has no frames with {', '.join(absent)}: do not ask it for structures with these, "
+                "whose energies it has never seen."
+            )
+    return notes
 
 
 def term_pairs(potential: Potential, trained: Potential) -> Iterator[tuple[str, str]]:
@@ -79,6 +107,11 @@ def prepare(
     Returns:
         The problem; and for each head the parameters of the ReferenceEnergy term with its name, or (None, None).
     """
+    if plan is not None and config.members > 1:
+        raise ConfigError(
+            f"members={config.members}: an ensemble of networks with several heads is not trained at once. Leave out "
+            "members, and train one after the other with another seed."
+        )
     frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
     if config.structure_weights:
         frames = reweighted(frames, config.structure_weights)
@@ -116,19 +149,16 @@ def prepare(
     valid = store(validation, None if plan is None else plan.valid) if validation else None
     names = {whole: alone for whole, alone in term_pairs(potential, trained) if alone}
     params = _initial_params(trained, train, config, initial, names)
+    optimizer = config.optimizer()
     if plan is not None:
-        if config.members > 1:
-            raise ConfigError(
-                "members: an ensemble of networks with several heads is not trained at once: one at a time."
-            )
         params, own = plan.heads.stacked(params)
+        optimizer = dataclasses.replace(optimizer, stacked=own)
         trained = HeadedPotential(terms=trained.terms, species=trained.species, orbits=trained.orbits, own=own)
     patterns = [*config.freeze]
     for name, term in zip(trained.names, trained.terms, strict=True):
         patterns += [f"{name}/{p}" for p in getattr(term, "fixed_parameters", ())]
     free, fixed = split_params(params, patterns)
     starts = [free, *_other_starts(trained, train, config, initial, patterns)]
-    optimizer = config.optimizer()
     problem = Problem(
         potential=trained,
         fixed=jax.tree.map(jnp.asarray, fixed),

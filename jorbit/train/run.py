@@ -20,7 +20,7 @@ from jorbit.potential.potential import Potential, component_registry
 from jorbit.potential.species_change import change_species
 from jorbit.potential.uncertainty import Ensemble
 from jorbit.train.calibration import calibrate
-from jorbit.train.config import DataConfig, TrainConfig, load_config
+from jorbit.train.config import DataConfig, HeadsConfig, TrainConfig, load_config
 from jorbit.train.design import FitWeights, is_linear
 from jorbit.train.fingerprint import checksum
 from jorbit.train.fit import fit
@@ -40,6 +40,10 @@ from jorbit.train.split import Split, random_split
 from jorbit.train.uncertainty import fit_uncertainty
 
 _Report = FitReport | GAPReport | GradientReport | SGDMLReport
+_HEADS_OF_NETWORKS = (
+    "heads are of networks, and this potential is fitted in closed form: leave out 'heads', or take a network "
+    "(jorbit list)."
+)
 
 
 class TrainResult(NamedTuple):
@@ -155,15 +159,17 @@ def _sum_of_terms(
     if orbits is not None:
         potential = dataclasses.replace(potential, orbits=orbits)
     if config.gradient is None and (config.gap is not None or kernels_of(potential)):
+        if config.heads is not None:
+            raise ConfigError(_HEADS_OF_NETWORKS)
         return lambda report: (labelled, _gaussian_process(config, labelled, potential, report, resume))
     by_gradient = trains_by_gradient(config, potential)
     if resume and not by_gradient:
         raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
     if config.heads is not None:
         if not by_gradient:
-            raise ConfigError("heads are of networks: this potential is linear and fitted in closed form.")
-        splits = {config.heads.name: split, **others}
-        return lambda report: (split, _by_heads(config, splits, potential, initial, report, resume))
+            raise ConfigError(_HEADS_OF_NETWORKS)
+        data = data_of_heads(config.heads, split, others)
+        return lambda report: (split, _by_heads(config, data, potential, initial, report, resume))
     if by_gradient:
         return lambda report: (labelled, _by_gradient(config, labelled, potential, initial, report, resume))
     return lambda report: (labelled, _closed_form(config, labelled, potential, report))
@@ -247,16 +253,21 @@ def together(split: Split, others: Mapping[str, Split]) -> Split:
     return Split(*([frame for part in (split, *others.values()) for frame in part[k]] for k in range(len(split))))
 
 
+def data_of_heads(heads: HeadsConfig, split: Split, others: Mapping[str, Split]) -> dict[str, HeadData]:
+    """What each head learns; `split` is that of the head which the key 'data' is for."""
+    splits = {heads.name: split, **others}
+    return {name: HeadData(s.train, s.valid, heads.reference_energies.get(name)) for name, s in splits.items()}
+
+
 def _by_heads(
     config: TrainConfig,
-    splits: Mapping[str, Split],
+    data: Mapping[str, HeadData],
     potential: Potential,
     initial: Params | None,
     report: Report,
     resume: bool,
 ) -> _Trained:
     heads: Any = config.heads
-    data = {name: HeadData(s.train, s.valid, heads.reference_energies.get(name)) for name, s in splits.items()}
     settings = GradientConfig() if config.gradient is None else config.gradient.build()
     options: Any = {"initial": initial, "folder": config.folder, "resume": resume, "progress": report}
     found, summary = train_heads(potential, data, settings, own=heads.own, **options)

@@ -2,13 +2,17 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_pair import TABLE, TOY, ToyPair, coefficients, labelled, random_structures
 
 import jorbit
 from jorbit import Potential
+from jorbit.cli.training_report import plan_of
 from jorbit.core.errors import ConfigError, ModelFileError
+from jorbit.core.structure import Frame, Labels, Structure
 from jorbit.datasets.extxyz import write_extxyz
 from jorbit.potential.artefact import info, load_grades
 from jorbit.terms.reference_energy import ReferenceEnergy
@@ -18,6 +22,7 @@ from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.heads import HeadData, gathered
 from jorbit.train.loader import frame_store
 from jorbit.train.metrics import evaluate
+from jorbit.train.prepare import plan_of_heads, prepare, unknown_elements
 from jorbit.train.run import read_split, train
 
 BOTH = Potential((ReferenceEnergy(n_species=2), ToyPair(n_species=2), ToyPair(n_species=2)), TABLE)
@@ -85,8 +90,9 @@ def test_one_file_holds_all_heads_and_any_of_them_can_be_asked_for(tmp_path, tra
     assert found["heads"] == ["dear", "cheap"] and found["n_parameters"] == 2 + 12 + 12
     assert not any(n.startswith("heads") and n.endswith("toy_pair/c") for n in found["tensors"])  # written once
     assert load_grades(f"{path}#cheap") == {}
-    with pytest.raises(ModelFileError, match="no head 'ccsd': the file holds the heads dear, cheap"):
-        jorbit.load(f"{path}#ccsd")
+    for ask in (jorbit.load, info):
+        with pytest.raises(ModelFileError, match="no head 'ccsd': the file holds the heads dear, cheap"):
+            ask(f"{path}#ccsd")
     jorbit.save(path, BOTH, heads["dear"])
     with pytest.raises(ModelFileError, match="one model, and no heads"):
         jorbit.load(path, head="cheap")
@@ -149,6 +155,48 @@ def test_a_configuration_trains_heads_into_one_file(tmp_path, data):
             load_config({**content, "heads": {**content["heads"], **change}})
     with pytest.raises(ConfigError, match="leave out 'orbits'"):
         load_config({**content, "orbits": {}})
+
+
+def test_vectors_of_heads_do_not_decay_as_matrices_would(data):
+    """`c` is a vector of 12 numbers: without a gradient it stays what it is, as it does in a training of one model."""
+    frames, validation, plan = plan_of_heads(data, ["toy_pair_2/*"])
+    config = dataclasses.replace(CONFIG, weight_decay=0.5)
+    with jax.enable_x64(True):
+        problem, _ = prepare(BOTH, frames, validation, config, None, plan=plan)
+        params = jax.tree.map(lambda leaf: leaf + 1.0, problem.start.params)
+        still = jax.tree.map(np.zeros_like, params)
+        after, _ = problem.optimizer.update(still, problem.start.optimizer, params, jnp.asarray(0.1))
+    assert params["toy_pair_2"]["c"].shape == (2, 12)
+    np.testing.assert_array_equal(after["toy_pair_2"]["c"], params["toy_pair_2"]["c"])
+
+
+def test_a_dry_run_of_heads_has_their_batches_and_parameters(tmp_path, data):
+    for name, part in data.items():
+        write_extxyz(tmp_path / f"{name}.extxyz", [*part.frames, *part.validation])
+    heads = {"name": "cheap", "data": {"dear": {"train": str(tmp_path / "dear.extxyz"), "valid": 1}}}
+    content = {
+        "data": {"train": str(tmp_path / "cheap.extxyz"), "valid": 1},
+        "heads": {**heads, "own": ["toy_pair_2/*"], "reference_energies": ISOLATED},
+        "potential": [{"name": "reference_energy"}, {"name": "toy_pair"}, {"name": "toy_pair"}],
+        "gradient": {"epochs": 2, "batch_size": 4},
+    }
+    plan = plan_of(load_config(content), lambda *_: None)
+    assert plan.parameters["toy_pair_2/c"] == (2, 12) and plan.n_parameters == 3 * 12
+    # 11 frames of one head and 7 of the other make 3 + 2 batches of 4; together they would be 5, too, in one bucket
+    assert sorted(b["n_frames"] for b in plan.buckets) == [7, 11] and [b["batches"] for b in plan.buckets] == [3, 2]
+    with pytest.raises(ConfigError, match="no parameter matches 'readout'"):
+        plan_of(load_config({**content, "heads": {**content["heads"], "own": ["readout"]}}), lambda *_: None)
+    closed = {**content, "potential": [{"name": "reference_energy"}, {"name": "two_body_gap"}]}
+    del closed["gradient"]
+    with pytest.raises(ConfigError, match="leave out 'heads'"):
+        train({**closed, "output": str(tmp_path / "model.safetensors")})
+
+
+def test_a_head_that_has_never_seen_an_element_is_told_of(data):
+    bare = Frame(structure=Structure(positions=np.zeros((1, 3)), numbers=np.array([1])), labels=Labels())
+    frames, _, plan = plan_of_heads({**data, "dear": HeadData([bare])}, ["toy_pair_2/*"])
+    [note] = unknown_elements(BOTH, frames, plan)
+    assert "'dear' has no frames with O:" in note
 
 
 def test_frames_of_two_heads_never_share_a_batch(data):

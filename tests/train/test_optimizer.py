@@ -88,6 +88,9 @@ def test_long_gradients_are_shortened_together(x64):
 def test_only_kernels_decay():
     tree = {"hidden_0_kernel": jnp.ones((2, 3)), "hidden_0_bias": jnp.ones((2, 3)), "shift": jnp.ones(3)}
     assert decayed(tree) == {"hidden_0_kernel": True, "hidden_0_bias": False, "shift": False}
+    # two heads, one behind the other: a vector of each is no matrix, and a matrix stays one
+    heads = {"scale": jnp.ones((2, 3)), "mixing": jnp.ones((2, 3, 3))}
+    assert decayed(heads, stacked=("scale", "mixing")) == {"scale": False, "mixing": True}
 
 
 @pytest.fixture(scope="module")
