@@ -88,7 +88,8 @@ class CalibratedTerm(Term, Protocol):
     """A term with constants that come from the training data, such as means of features, before it is trained.
 
     `fixed_parameters` are patterns of the paths that training leaves alone ("constants/*"). `calibrate` gets graphs
-    with the labels that are to be learned (reference energies are subtracted) and returns other parameters.
+    with the labels that are to be learned (reference energies are subtracted) and returns other parameters. Of large
+    sets it gets a part, which is enough for means; a class attribute `calibrated_on_all = True` asks for everything.
     """
 
     @property

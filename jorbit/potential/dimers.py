@@ -115,14 +115,15 @@ def guarded(
 
     Args:
         potential, params: fitted.
-        structures: what it was fitted to.
+        structures: what it was fitted to. Pairs of elements that never come within the cutoff there, and elements
+            that are not there, repel where they are nearer than the sum of their covalent radii.
         options: of `jorbit.terms.repulsion.Repulsion`.
 
     Returns:
         Potential and parameters with one term more, made strong enough by `secure`.
 
     Raises:
-        ConfigError: a potential with such a term, or no structures.
+        ConfigError: a potential with a repulsion that `secure` makes strong enough, or no structures.
 
     Example:
         >>> from jorbit.core.species import SpeciesTable
@@ -133,8 +134,8 @@ def guarded(
         >>> safe.names, round(float(params["repulsion"]["reach"][0, 0]), 2)
         (('lennard_jones', 'repulsion'), 2.9)
     """
-    if guards_short_distances(potential):
-        raise ConfigError("The potential has a term that keeps atoms apart: call secure(potential, params) instead.")
+    if any(hasattr(term, "secured") for term in potential.terms):  # a fixed one, such as ZBL, may be too weak
+        raise ConfigError("The potential has a repulsion of this kind: call secure(potential, params) instead.")
     if not structures:
         raise ConfigError("Wanted the structures that the potential was fitted to, got none.")
     term = Repulsion(n_species=len(potential.species), **options)

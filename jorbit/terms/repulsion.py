@@ -31,7 +31,7 @@ class Repulsion:
     reach c_ab is the shortest distance of such a pair in the training data, so that no training frame feels it at all;
     pairs that never come within the cutoff there get the sum of their covalent radii. The strength A_ab is 1, or as
     much more as it takes that two such atoms, with everything else in the potential, repel each other from 0.1 Å to
-    (1 - margin) times the shortest distance of the data (`secured`). Training does both by itself.
+    (1 - margin) c_ab (`secured`). Training does both by itself.
 
     Attributes:
         n_species: rows of the species table.
@@ -53,6 +53,7 @@ class Repulsion:
     margin: float = 0.03
     stiffness: float = 0.1
     is_short_range: ClassVar[bool] = True
+    calibrated_on_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.cutoff > 0 and 0 < self.margin < 1 and self.stiffness >= 0):
@@ -91,7 +92,7 @@ class Repulsion:
         return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, energy, 0.0).sum(axis=1))
 
     def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
-        """Take the reach of every pair of species from the structures.
+        """Take the reach of every pair of species from the structures; 0 where one of the two has no atoms there.
 
         Args:
             params: as from `init`.
@@ -109,36 +110,43 @@ class Repulsion:
             numbers[species[real]] = np.asarray(graph.numbers)[real]
         shortest = np.minimum(shortest, shortest.T)
         radii = RADII[numbers][:, None] + RADII[numbers][None, :]
-        reach = np.where(np.isfinite(shortest), shortest, radii)
-        dtype = np.asarray(params["reach"]).dtype
-        reach = np.clip(reach, SHORTEST, self.cutoff).astype(dtype)
+        reach = np.clip(np.where(np.isfinite(shortest), shortest, radii), SHORTEST, self.cutoff)
+        there = numbers > 0  # what the other elements of the table are, `secured` knows
+        reach = np.where(there[:, None] & there, reach, 0.0).astype(np.asarray(params["reach"]).dtype)
         return {"reach": reach, "strength": np.ones_like(reach)}
 
     def secured(self, params: Params, numbers: tuple[int, ...], slopes: Slopes) -> Params:
         """Raise strengths until pairs repel each other, with the rest of the potential, wherever they are too close.
+
+        Species that had no atoms in the data get the reach of their covalent radii first.
 
         Args:
             params: after `calibrate`.
             numbers: atomic number of each row of the species table.
             slopes: dE/dr of the rest of the potential for two atoms alone, eV/Å, at the given distances.
         """
-        reach = np.asarray(params["reach"], np.float64)
+        reach, radii = np.array(params["reach"], np.float64), RADII[np.array(numbers)]
+        unknown = reach == 0.0
+        reach[unknown] = np.clip(radii[:, None] + radii, SHORTEST, self.cutoff)[unknown]
         strength = np.array(params["strength"], np.float64)
         # Steps in proportion to the distance: radial functions of 1/r are the narrower the nearer atoms are.
         distances = np.geomspace(SHORTEST, max((1.0 - self.margin) * reach.max(), SHORTEST + 1e-3), 400)
         others = slopes(distances)
         h = 1e-4
-        for a, b in np.ndindex(*reach.shape):
-            end = max((1.0 - self.margin) * reach[a, b], SHORTEST)
-            here = np.append(distances[distances < end], end)
+        for a, b in zip(*np.triu_indices(len(reach)), strict=True):
+            end = (1.0 - self.margin) * reach[a, b]
+            if end <= SHORTEST:
+                continue
+            here = np.minimum(distances, end)  # of one size, so that nothing is compiled twice
             rest = np.interp(here, distances, np.nan_to_num(others[a, b]))  # NaN: a model of one molecule only
             at = [_shape_host(here + d, float(reach[a, b]), numbers[a], numbers[b]) for d in (-h, h)]
             own = (at[0] - at[1]) / (2 * h)  # how steeply it falls, positive
             strength[a, b] = max(strength[a, b], float(np.max((rest + self.stiffness) / own)))
         strength = np.maximum(strength, strength.T)
-        if np.array_equal(strength, params["strength"]):
+        if not unknown.any() and np.array_equal(strength, params["strength"]):
             return params
-        return {**params, "strength": strength.astype(np.asarray(params["strength"]).dtype)}
+        new = {"reach": reach, "strength": strength}
+        return {**params, **{name: value.astype(np.asarray(params[name]).dtype) for name, value in new.items()}}
 
     def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["Repulsion", Params]:
         """The same repulsion over more species."""

@@ -233,7 +233,8 @@ def _initial_params(
     if calibrate:
         for name, term in zip(trained.names, trained.terms, strict=True):
             if isinstance(term, CalibratedTerm):
-                batches = (train.load(b) for b in order[:_CALIBRATION_BATCHES])
+                wanted = order if getattr(term, "calibrated_on_all", False) else order[:_CALIBRATION_BATCHES]
+                batches = (train.load(b) for b in wanted)
                 params[name] = term.calibrate(params[name], batches)
     return jax.tree.map(
         lambda leaf: (

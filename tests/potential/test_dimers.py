@@ -12,6 +12,7 @@ from jorbit.models import MODELS
 from jorbit.potential import Potential
 from jorbit.potential.dimers import dimer_curves, guarded
 from jorbit.terms.reference_energy import ReferenceEnergy
+from jorbit.terms.zbl import ZBL
 from jorbit.testing import systems
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -19,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 @pytest.fixture(scope="module")
 def shipped():
-    """One structure of each shipped set, their species, and the shortest distance of each pair of species."""
+    """One structure of each shipped set, and their species with one more, phosphorus, that is in none."""
     structures = [next(iter(load_dataset(path.stem))).structure for path in sorted(FOLDER.glob("*.npz"))]
-    return structures, SpeciesTable.from_numbers(sorted({int(z) for s in structures for z in s.numbers}))
+    return structures, SpeciesTable.from_numbers(sorted({15} | {int(z) for s in structures for z in s.numbers}))
 
 
 @pytest.mark.slow
@@ -53,7 +54,7 @@ def test_a_model_with_any_weights_repels_from_a_tenth_of_an_angstrom_to_almost_t
 def test_on_the_structures_themselves_nothing_changes():
     structure = systems.water()
     model = MODELS.load("linear_ace").tiny(n_species=len(systems.SPECIES))
-    potential = Potential((model,), systems.SPECIES)
+    potential = Potential((ZBL(), model), systems.SPECIES)  # a fixed repulsion may be too weak, and stays
     params = potential.init(jax.random.key(0), potential.graph(structure))
     params["linear_ace"]["coefficients"] = np.random.default_rng(0).normal(
         size=params["linear_ace"]["coefficients"].shape
@@ -61,6 +62,10 @@ def test_on_the_structures_themselves_nothing_changes():
     safe, whole = guarded(potential, params, [structure])
     before = potential.energy(params, potential.graph(structure, dtype="float64"))[0]
     assert before != 0 and safe.energy(whole, safe.graph(structure, dtype="float64"))[0] == before
+    # Silicon is in the table, not in the water: it keeps the distance of covalent radii, as the one oxygen does.
+    reach = np.array([[np.nan, np.nan, 1.42], [np.nan, 1.32, 1.77], [1.42, 1.77, 2.22]])
+    known = np.isfinite(reach)
+    np.testing.assert_allclose(whole["repulsion"]["reach"][known], reach[known], rtol=1e-6)
     with pytest.raises(ConfigError, match="call secure"):
         guarded(safe, whole, [structure])
     with pytest.raises(ConfigError, match="got none"):

@@ -1,7 +1,9 @@
 """Atoms that come closer than in the data repel each other, whatever the model says there."""
 
 import dataclasses
+import inspect
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import jorbit
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.species import SpeciesTable
+from jorbit.core.structure import Labels, Structure
 from jorbit.datasets import load_dataset
 from jorbit.datasets.shipped import FOLDER
 from jorbit.graphs.batching import pad_labels
@@ -21,6 +24,7 @@ from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.terms.repulsion import Repulsion
 from jorbit.terms.zbl import ZBL
 from jorbit.testing import systems
+from jorbit.train import GradientConfig, prepare
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -77,6 +81,29 @@ def test_training_frames_feel_nothing_and_closer_atoms_do():
     assert params["reach"][~seen] == pytest.approx(1.32)  # twice the covalent radius
     closer = dataclasses.replace(frames[0].structure, positions=0.7 * frames[0].structure.positions)
     assert potential.energy({"repulsion": params}, potential.graph(closer))[0] > 1.0
+
+
+def test_training_takes_the_reach_from_all_batches_however_many(monkeypatch):
+    monkeypatch.setattr(prepare, "_CALIBRATION_BATCHES", 1)
+    term = Repulsion(n_species=1)
+    potential = Potential((term,), SpeciesTable.from_numbers([18]))
+    pairs = [
+        Structure(positions=np.array([[0.0, 0, 0], [d, 0, 0]]), numbers=np.array([18, 18])) for d in (2.5, 1.9, 2.2)
+    ]
+
+    class Store:  # a batch for each pair
+        def order(self, seed):
+            return np.arange(3)
+
+        def load(self, k):
+            graph = potential.graph(pairs[k])
+            return graph, pad_labels([Labels()], [pairs[k]], graph)
+
+    start = {"repulsion": {"reach": np.full((1, 1), 2.0), "strength": np.ones((1, 1))}}
+    config, names = GradientConfig(calibrate=True), {"repulsion": "repulsion"}
+    initial: Any = inspect.unwrap(prepare._initial_params)  # a store of another class
+    found = initial(potential, Store(), config, start, names)
+    assert float(found["repulsion"]["reach"][0, 0]) == pytest.approx(1.9)
 
 
 def test_strengths_rise_as_much_as_a_model_pulls():
