@@ -33,15 +33,21 @@ def graph_of(rng):
     return build_graph([molecule, crystal], SPECIES, (2.5,), dtype=jnp.float64)
 
 
-def as_written(params, graph, features):
-    """M_ica = sum over n, b, j of V_nba s_n(r_ij) Y_c(r̂_ij) z_jb, in loops."""
+def given(rng):
+    centers, widths = SENSITIVITIES.initial()
+    kernel = jnp.asarray(rng.normal(size=(4, N_IN, 3)))
+    return {"centers": jnp.asarray(centers), "widths": jnp.asarray(widths), "interaction_kernel": kernel}
+
+
+def as_written(params, graph, features, counted):
+    """M_ica = sum over n, b, j of V_nba s_n(r_ij) Y_c(r̂_ij) z_jb, in loops over the pairs that count."""
     neighbors = graph.within(2.5)
     vectors, weights = np.asarray(pair_vectors(graph, neighbors)), np.asarray(params["interaction_kernel"])
     r = np.linalg.norm(vectors, axis=-1)
     radial = np.asarray(SENSITIVITIES(jnp.asarray(r), params["centers"], params["widths"]))
     angular = np.asarray(stf_components(jnp.asarray(vectors / r[..., None]), 2))
     result = np.zeros((graph.n_atoms, 9, 3))
-    for i, s in zip(*np.nonzero(np.asarray(neighbors.mask)), strict=True):
+    for i, s in zip(*np.nonzero(np.asarray(counted)), strict=True):
         sender = features[int(neighbors.index[i, s])]
         result[i] += np.einsum("n,c,b,nba->ca", radial[i, s], angular[i, s], sender, weights)
     return result
@@ -52,11 +58,11 @@ def test_sent_and_gathered_moments_are_the_sum_as_it_is_written(x64):
     graph = graph_of(rng)
     neighbors = graph.within(2.5)
     features = jnp.asarray(rng.normal(size=(graph.n_atoms, N_IN)))
-    centers, widths = SENSITIVITIES.initial()
-    kernel = jnp.asarray(rng.normal(size=(4, N_IN, 3)))
-    params = {"centers": jnp.asarray(centers), "widths": jnp.asarray(widths), "interaction_kernel": kernel}
+    params = given(rng)
+    kernel = params["interaction_kernel"]
     assert LAYER.sends(N_IN, neighbors.mask.shape[1]) and not LAYER.sends(1, neighbors.mask.shape[1])
-    wanted, weights = as_written(params, graph, np.asarray(features)), jnp.asarray(rng.normal(size=(9, 3)))
+    wanted = as_written(params, graph, np.asarray(features), neighbors.mask)
+    weights = jnp.asarray(rng.normal(size=(9, 3)))
 
     def moments(positions, kernel, sent):
         moved = dataclasses.replace(graph, positions=positions)
@@ -98,3 +104,11 @@ def test_pairs_that_one_atom_has_forgotten_count_as_nothing(x64):
     lost = np.argwhere(there & ~np.asarray(opposite_pairs(forgotten)[1]))
     j = int(full.index[i, s])
     assert sorted(map(tuple, lost.tolist()))[0] == (i, s) and {a for a, _ in lost.tolist()} == {i, j}
+    params, features = given(rng), jnp.asarray(rng.normal(size=(graph.n_atoms, N_IN)))
+    sent = LAYER.apply(
+        {"params": params}, pair_vectors(graph, forgotten), forgotten, features, opposite_pairs(forgotten)
+    )
+    counted = np.array(full.mask)
+    counted[tuple(lost.T)] = False
+    wanted = as_written(params, graph, np.asarray(features), counted)
+    np.testing.assert_allclose(sent, wanted, atol=1e-12 * np.abs(wanted).max())
