@@ -6,7 +6,7 @@ benchmark which uses the same names is drawn without a line here.
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,13 +185,15 @@ def _row_name(row: Row) -> str:
     return next((str(row[c]) for c in ("tool", "name", "model", "group", "readout", "scales") if c in row), "")
 
 
-def _panels(entries: Sequence[tuple[Row, float, float]], seeds: bool) -> list[Panel]:
+def _panels(
+    entries: Sequence[tuple[Row, float, float]], seeds: bool, title_of: Callable[[Row], str] = _panel_name
+) -> list[Panel]:
     """Rows with x and y as panels with series; rows that differ in their seed alone are one point, their median."""
     series_of = _namer([row for row, _, _ in entries])
     panels: dict[str, dict[str, dict[tuple, list[tuple[Row, float]]]]] = {}
     for row, x, y in entries:
         twin = _settings(row) if seeds and "seed" in row else tuple(sorted(_known(row)))
-        points = panels.setdefault(_panel_name(row), {}).setdefault(series_of(row), {})
+        points = panels.setdefault(title_of(row), {}).setdefault(series_of(row), {})
         points.setdefault((x, twin), []).append((row, y))
     found = []
     for title, series in panels.items():
@@ -221,9 +223,18 @@ def _settings(row: Row) -> tuple[tuple[str, Any], ...]:
 
 
 def _fronts(measured: Sequence[tuple[Row, float]], cost: str, error: str) -> Curves:
+    """One panel for each system and number of training frames: what learned from more is no better model for that."""
+    sizes: dict[str, set[float | None]] = {}
+    for row, _ in measured:
+        sizes.setdefault(_panel_name(row), set()).add(_first(row, TRAINING_FRAMES))
+
+    def title(row: Row) -> str:
+        name, n = _panel_name(row), _first(row, TRAINING_FRAMES)
+        return name if n is None or len(sizes[name]) == 1 else f"{name}, {n:g} frames".removeprefix(", ")
+
     entries = [(_levels(row, error), x, y) for row, y in measured if (x := _first(row, COSTS[cost])) is not None]
     panels = []
-    for panel in _panels(entries, seeds=False):
+    for panel in _panels(entries, seeds=False, title_of=title):
         points = [p for line in panel.series.values() for p in line]
         if len({p.x for p in points}) > 1 and len(points) >= FEWEST_POINTS:
             panels.append(panel)

@@ -79,6 +79,18 @@ def test_every_cost_that_varies_gives_a_front_and_units_agree():
     assert not curves_of(rows[:2], "front"), "two rows are no front"
 
 
+def test_models_that_learned_from_more_frames_have_a_front_of_their_own():
+    rows = [
+        errors(m, n, e / n, n_parameters=k) for n in (10, 100) for m, e, k in (("a", 9, 5), ("b", 5, 50), ("c", 1, 500))
+    ]
+    (fronts,) = curves_of(rows, "front")
+    found = {p.title: front(q for points in p.series.values() for q in points) for p in fronts.panels}
+    assert {title: len(points) for title, points in found.items()} == {
+        "ethanol, 10 frames": 3,
+        "ethanol, 100 frames": 3,
+    }
+
+
 def test_published_errors_are_levels_of_the_error_that_is_drawn():
     rows = [errors(m, 950, 0.01 * k, n_parameters=k, published={"MACE": [0.4, 2.1]}) for k, m in enumerate("abc", 1)]
     (fronts,) = curves_of(rows, "front")
