@@ -5,7 +5,7 @@ import itertools
 import ase.io
 import numpy as np
 import pytest
-from simulated_systems import magnesia, random_ace, structure_of
+from simulated_systems import argon, argon_crystal, magnesia, random_ace, structure_of
 
 import jorbit
 from jorbit.core.errors import ConfigError
@@ -113,3 +113,19 @@ def test_what_cannot_be_measured_is_refused():
     for measure, words in ((("rdff",), "rdf"), (("rdf", "rdf"), "name of its own")):
         with pytest.raises(ConfigError, match=words):
             run(potential, params, start, measure=measure, progress=False)
+
+
+@pytest.mark.slow
+def test_dynamics_without_momenta_have_displacements_but_no_velocities():
+    found = run(
+        *argon(),
+        structure_of(argon_crystal((1, 1, 1))),
+        integrator="brownian",
+        temperature=80.0,
+        n_steps=4,
+        record_every=2,
+        measure=("msd", "vacf"),
+        progress=False,
+    ).measurements
+    assert np.isnan(found["vacf"].values["all"]).all()  # zeros would look like a diffusion constant of 0
+    assert (found["msd"].values["all"][1:] > 0).all()
