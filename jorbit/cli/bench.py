@@ -27,7 +27,7 @@ Folder = Annotated[Path | None, typer.Option("--benchmarks", metavar="FOLDER", h
 
 @app.command(name="list")
 def list_suites(benchmarks: Folder = None) -> None:
-    """What can be run, how long it takes on two cores, and when it was last measured for the tables."""
+    """What can be run, how long it takes on two cores, and of when the oldest of its published rows is."""
     folder = _folder(benchmarks)
     console = out()
     for name, suite in _suites(folder).items():
