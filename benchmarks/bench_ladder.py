@@ -20,8 +20,8 @@ import gc
 from typing import Any
 
 import numpy as np
-from budget import train_within
-from common import RESULTS, Stopwatch, environment, load_rows, measure, write
+from common import Stopwatch, environment, load_rows, write
+from networks import CUTOFF, NETWORKS, draw, speed, train_network
 
 # energy MAE meV, force MAE meV/Å
 PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {
@@ -43,17 +43,6 @@ MORE: dict[str, tuple[tuple[float, float], ...]] = {  # FCHL19, GAP, ANI, PaiNN
 for _molecule, _errors in MORE.items():
     PUBLISHED[_molecule] |= dict(zip(("FCHL19", "GAP", "ANI", "PaiNN"), _errors, strict=False))
 
-CUTOFF = 5.0  # Å, of all models
-# name -> (registered model, options when small, options when full)
-NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "ANI": ("ani", {"hidden": (64, 48, 32)}, {}),
-    "NeuralIL": ("neuralil", {}, {"n_max": 6}),
-    "SchNet": ("schnet", {"n_features": 64}, {"n_features": 128}),
-    "DimeNet": ("dimenet", {"n_features": 32, "n_down": 16, "n_out": 64, "n_blocks": 2}, {}),
-    "PaiNN": ("painn", {"n_features": 48}, {}),
-    "HIP-HOP": ("hiphop", {"n_features": 32, "n_interactions": 2}, {"n_features": 64, "n_interactions": 2}),
-    "MACE": ("mace", {"channels": 16}, {"channels": 64, "hidden_l": 1}),
-}
 CLOSED = ("Coulomb matrix + kernel ridge", "SOAP-GAP", "linear ACE", "sGDML")
 LADDER = (CLOSED[0], "ANI", "NeuralIL", *CLOSED[1:], "SchNet", "DimeNet", "PaiNN", "HIP-HOP", "MACE")
 
@@ -111,40 +100,6 @@ def closed(name: str, train: list, valid: list, size: str, seed: int) -> tuple[A
     return fits[best].potential, fits[best].params, about
 
 
-def network(name: str, train: list, valid: list, size: str, seed: int, minutes: float) -> tuple[Any, Any, dict]:
-    """A network trained for as many epochs as the budget holds."""
-    import jorbit
-    from jorbit.models import MODELS
-    from jorbit.terms.reference_energy import ReferenceEnergy
-    from jorbit.train import GradientConfig
-
-    registered, *options = NETWORKS[name]
-    species = jorbit.SpeciesTable.from_structures([train[0].structure])
-    model = MODELS.load(registered)(n_species=len(species), cutoff=CUTOFF, **options[size == "full"])
-    potential = jorbit.Potential(terms=(ReferenceEnergy(n_species=len(species)), model), species=species)
-
-    rate = 2e-3 if registered == "ani" else 5e-3
-    config = GradientConfig(batch_size=5, seed=seed, learning_rate=rate)
-    params, about = train_within(potential, train, valid, minutes, config)
-    return potential, params, about
-
-
-def speed(potential: Any, params: Any, frames: list, dtype: str) -> dict:
-    """Energy and forces of 16 molecules with given neighbours: processor time, compilation apart."""
-    import jax
-
-    import jorbit
-    from jorbit.graphs.batching import build_graph
-
-    structures = [frame.structure for frame in frames[:16]]
-    with jax.enable_x64(dtype == "float64"):
-        graph = build_graph(structures, potential.species, potential.cutoffs, dtype=dtype)
-        found = measure(lambda: jax.block_until_ready(jorbit.predict(potential, params, graph)))
-    n_atoms = sum(s.n_atoms for s in structures)
-    found |= {f"us_per_atom_{kind}": 1e6 * found[f"cpu{kind}_s"] / n_atoms for kind in ("_min", "_max")}
-    return {"us_per_atom": 1e6 * found["cpu_s"] / n_atoms, "cost": found, "cost_clock": "processor", "dtype": dtype}
-
-
 def run(name: str, seed: int, options: argparse.Namespace) -> dict:
     """One rung: train, test, time."""
     from jorbit.train.metrics import evaluate
@@ -152,7 +107,14 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict:
     train, valid, test = frames_of(options.molecule, options.train, options.test)
     begun = environment(seeds=(seed,))
     if name in NETWORKS:
-        potential, params, about = network(name, train, valid, options.size, seed, options.minutes)
+        import jorbit
+
+        registered, *sizes = NETWORKS[name]
+        species = jorbit.SpeciesTable.from_structures([train[0].structure])
+        of_size = sizes[options.size == "full"]
+        potential, params, about = train_network(
+            registered, of_size, species, train, valid, minutes=options.minutes, seed=seed
+        )
     else:
         watch = Stopwatch()
         potential, params, about = closed(name, train, valid, options.size, seed)
@@ -186,18 +148,6 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict:
     return row
 
 
-def draw(rows: list[dict]) -> None:
-    """Error against each cost, with the published errors as lines: results/ladder_<cost>.png."""
-    from jorbit.report.benchmark_figures import draw_curves
-    from jorbit.report.benchmarks import benchmark_curves
-    from jorbit.report.figures import save_figure
-
-    for curves in benchmark_curves({"rows": rows}):
-        if curves.kind == "front":
-            cost = curves.x_label.partition(",")[0].replace("µs", "us").replace(" ", "_")
-            (RESULTS / f"ladder_{cost}.png").write_bytes(save_figure(draw_curves(curves)))
-
-
 def main() -> None:
     """Run the rungs asked for; other rows in the results file stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,7 +170,7 @@ def main() -> None:
                 list(rows.values()),
             )
             gc.collect()
-    draw(list(rows.values()))
+    draw("ladder", list(rows.values()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """3BPA and acetylacetone: frames at 300 K to learn from, hotter ones to be tested on, and what papers have on them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,15 @@ def tests_of(name: str, data: Any) -> dict[str, tuple[str, list]]:
     }
 
 
-def errors_of(name: str, data: Any, potential: Any, params: Any, most: int | None = None) -> dict[str, dict]:
+def errors_of(
+    name: str,
+    data: Any,
+    potential: Any,
+    params: Any,
+    *,
+    most: int | None = None,
+    prepared: Callable[[list], list] = list,
+) -> dict[str, dict]:
     """RMSE of total energies and of components of forces, by published column.
 
     Args:
@@ -74,12 +83,13 @@ def errors_of(name: str, data: Any, potential: Any, params: Any, most: int | Non
         data: the set.
         potential, params: what is tested.
         most: frames of each column; None = all.
+        prepared: what to do with frames before they are tested, such as labelling their atoms.
     """
     from jorbit.train.metrics import evaluate
 
     results = {}
     for column, (label, frames) in tests_of(name, data).items():
-        tested = list(frames)[:most]
+        tested = prepared(list(frames)[:most])
         errors: Any = evaluate(potential, params, tested)
         force = None if errors.force_rmse is None else errors.force_rmse * 1e3
         results[column] = {

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 
 from ladder_tables import ladder, methane
-from network_tables import hiphop_parts, training
+from molecule_tables import molecules
+from network_tables import hiphop_parts, networks, orbit_networks, training
 from result_tables import (
     ace_speed,
     ace_speed_briefly,
@@ -55,6 +56,9 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "sgdml_rmd17": sgdml_rmd17,
     "ladder": ladder,
     "methane": methane,
+    "molecules": molecules,
+    "networks": networks,
+    "orbit_networks": orbit_networks,
     "training": training,
     "hiphop_parts": hiphop_parts,
 }
