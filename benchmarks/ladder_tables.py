@@ -1,5 +1,8 @@
 """Tables of the ladder on rMD17 and of random methane, in Markdown."""
 
+import math
+import statistics
+
 from result_tables import conditions, number, table
 
 
@@ -36,22 +39,50 @@ def ladder(data: dict) -> str:
 
 
 def methane(data: dict) -> str:
-    """Energy errors of random methane by set of invariants and number of structures."""
-    sizes = sorted({row["n_train"] for row in data["rows"]})
+    """Energy errors of random methane by set of invariants and number of structures; one table for each labelling."""
+    systems = dict.fromkeys(row["system"] for row in data["rows"])
+    return "\n\n".join(
+        _methane(data["what"], name, [row for row in data["rows"] if row["system"] == name]) for name in systems
+    )
+
+
+def _methane(what: str, system: str, members: list[dict]) -> str:
+    sizes = sorted({row["n_train"] for row in members})
     found: dict[str, dict[int, list[float]]] = {}
-    for row in data["rows"]:
+    for row in members:
         found.setdefault(row["model"], {}).setdefault(row["n_train"], []).append(row["energy_rmse_kcal_mol"])
-    stored = {row["model"]: row["stored_as_paper_energy_rmse_kcal_mol"] for row in data["rows"]}
+    stored = {row["model"]: row["stored_as_paper_energy_rmse_kcal_mol"] for row in members}
+    public = any(stored.values())
     rows = []
     for model, points in found.items():
         own = [" / ".join(number(x) for x in sorted(points.get(n, []))) or "-" for n in sizes]
-        rows.append([model, *own, *[number(stored[model].get(n)) for n in ("1000", "10000")]])
-    headers = ["set", *[f"{n:,} structures" for n in sizes], "1,000 *", "10,000 *"]
-    budgets = ", ".join(f"{m:g}" for m in sorted({row["budget_processor_minutes"] for row in data["rows"]}))
-    when = conditions(data["rows"][-1]["environment"])
-    return (
-        f"**Random methane**: {data['what']}: {budgets} minute(s). Energy RMSE, kcal/mol, of 1000 other structures; "
-        f"one number for each seed.\n\n{table(headers, rows)}\n\n"
+        own += [slope(points)] if len(sizes) > 1 else []
+        rows.append([model, *own, *([number(stored[model].get(n)) for n in ("1000", "10000")] if public else [])])
+    headers = ["set", *[f"{n:,} structures" for n in sizes], *(["slope"] if len(sizes) > 1 else [])]
+    headers += ["1,000 *", "10,000 *"] if public else []
+    budgets = ", ".join(f"{m:g}" for m in sorted({row["budget_processor_minutes"] for row in members}))
+    notes = [
+        "Slope: of the logarithm of the median error against the logarithm of the number of structures."
+        if len(sizes) > 1
+        else "",
         'Columns with a star: from a data file labelled "paper" beside the code of an author (arXiv:2503.23515 shows '
-        f"curves and prints no table); trained until done, on forces as well.\n\nMeasured {when}."
+        "curves and prints no table); trained until done, on forces as well."
+        if public
+        else "",
+        "Own labels and own geometries: not errors on the public set." if "GFN2" in system else "",
+        f"Measured {conditions(members[-1]['environment'])}.",
+    ]
+    return (
+        f"**{system.replace('random CH4', 'Random methane')}**: {what}: {budgets} minute(s). Energy RMSE, kcal/mol, of "
+        f"1000 other structures; one number for each seed.\n\n{table(headers, rows)}\n\n"
+        + "\n\n".join(note for note in notes if note)
     )
+
+
+def slope(points: dict[int, list[float]]) -> str:
+    """Exponent of error ~ structures^slope, by least squares over the sizes; a dash for one size."""
+    if len(points) < 2:
+        return "-"
+    x = [math.log(n) for n in points]
+    y = [math.log(statistics.median(errors)) for errors in points.values()]
+    return f"{statistics.linear_regression(x, y).slope:.2f}"
