@@ -13,8 +13,8 @@ does as well is told beside it: then it is not the orbits.
 
 Labels: "elements"; "orbits" as `jorbit.find_orbits` finds them without the test frames, with the settings of
 bench_orbit_models.py; "atoms", one label for each atom, which a crystal allows whose atoms stay where they are. Where
-the orbits are the elements, as in the mean structure of a bulk perovskite, the two are the same model: its rows with
-orbits are left out, and the file says so. Such systems are measured with "atoms" instead.
+the orbits are the elements, as in the mean structure of a cubic perovskite, the two are the same model: its rows with
+orbits are left out, and the file says so. The bulk is measured with "atoms" as well.
 
 CsPbI3 (its cells of 40 atoms, strained ones among them) and CsPbBr3 are read from JORBIT_DATA, the others are shipped.
 Ac-Phe-Ala5-Lys is measured with MACE and HIP-HOP; linear ACE and sGDML on it are in bench_orbit_models.py and
@@ -73,7 +73,7 @@ def frames_of(system: str) -> tuple[list, list, list, dict[str, Any]]:
     order = np.random.default_rng(0).permutation(len(frames))
     n_train = min(N_TRAIN, len(frames) - 2 * N_VALID)
     parts = np.split(order, [n_train, n_train + N_VALID])
-    train, valid, test = ([frames[k] for k in part] for part in parts)
+    train, valid, test = ([frames[k] for k in sorted(part)] for part in parts)  # in time, as find_orbits wants them
     return train, valid, test, {}
 
 
@@ -110,7 +110,8 @@ def train_and_test(
     begun = environment(seeds=(seed,))
     species, exact = orbit_table(found[labels]), found.get("orbits", found["elements"])
     fitted, held_out, tested = (
-        with_orbits(part, found[labels]) for part in (train[: options.train], valid, test[: options.test])
+        with_orbits(part, found[labels])
+        for part in (train[: options.train], valid[: options.train], test[: options.test])
     )
     registered, model = options_of(network, size)
     potential, params, about = train_network(
