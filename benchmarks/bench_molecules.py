@@ -141,6 +141,11 @@ def split(group: np.ndarray, fold: int, n_train: int | None, seed: int) -> tuple
     return chosen, np.flatnonzero(np.isin(group, valid)), np.flatnonzero(group % FOLDS == fold)
 
 
+def limits(options: argparse.Namespace) -> tuple[int | None, ...]:
+    """How many frames train, validate and test at most."""
+    return options.train, options.most, options.most
+
+
 def relative_mae(errors: Any, group: np.ndarray, step: np.ndarray) -> float:
     """MAE of energies against the widest separation of the same dimer, eV; only frames that are compared count."""
     wrong = errors.energy_predicted - errors.energy_reference
@@ -167,7 +172,7 @@ def run(name: str, data: tuple[list, np.ndarray], model_name: str, fold: int, op
 
     frames, group = data
     begun = environment(seeds=(options.seed,))
-    parts = split(group, fold, options.train, options.seed)
+    parts = [part[:n] for part, n in zip(split(group, fold, options.train, options.seed), limits(options), strict=True)]
     species = jorbit.SpeciesTable.from_structures([f.structure for f in frames])
     # Totals of thousands of eV are no numbers for float32: what elements explain goes before anything is rounded.
     constants = reference_energies([frames[k] for k in parts[0]], species, "fit").energies
@@ -237,6 +242,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="processor time of each training")
     parser.add_argument("--folds", type=int, nargs="*", choices=range(FOLDS), default=[0])
     parser.add_argument("--train", type=int, help="training frames, at most; all of the other folds if not given")
+    parser.add_argument("--most", type=int, help="frames that validate, and that test, at most; for a trial")
     parser.add_argument("--features", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--qm9", type=pathlib.Path, help="complete QM9, for the set qm9-full: archive, folder or .npz")
