@@ -41,8 +41,10 @@ def rmd17(data: dict) -> str:
             ]
         )
     headers = ["molecule", "force MAE, meV/Å", "published", "energy MAE, meV", "published", "parameters", "fit, s"]
+    refitted = ", ".join(row["molecule"] for row in data["rows"] if row.get("validation_frames_fitted_too"))
+    note = f" Of {refitted} the 50 frames were fitted as well, once they had chosen the ridge." if refitted else ""
     return (
-        f"**rMD17**: {data['what']}. Published: linear ACE in Batatia et al., arXiv:2206.07697, Table 1.\n\n"
+        f"**rMD17**: {data['what']}. Published: linear ACE in Batatia et al., arXiv:2206.07697, Table 1.{note}\n\n"
         f"{table(headers, rows)}\n\nMeasured {conditions(data['rows'][-1]['environment'])}."
     )
 

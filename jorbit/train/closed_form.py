@@ -22,7 +22,8 @@ from jorbit.train.normal_equations import NormalEquations
 _EXACT_TRACE = 1500  # parameters up to which the effective number of parameters is computed exactly
 _PROBES = 64
 _DECADES_ABOVE = 2.0  # the search for the ridge ends this far above the largest diagonal element
-_LARGE = 8000  # parameters from which the ridge is searched with less accuracy
+# Accuracy of log10(ridge) for fewer parameters than these: a factorisation of many takes minutes.
+_TOLERANCES = ((8000, 0.1), (16000, 0.3), (float("inf"), 1.0))
 _NEAR = 0.5  # decades from the smallest ridge that could be solved within which the best one is suspect
 _COARSE_STEP = 3.2  # decades between the points of the first pass
 
@@ -114,8 +115,9 @@ def solve(
             misfit of the rows in `validation`.
         ridge: only for prior="ridge".
         validation: only for prior="validation".
-        tolerance: accuracy of log10(ridge) when it is searched; 0.1, and 0.3 for problems where a factorisation takes
-            half a minute or more: a tenfold change near the best ridge moves errors by less than a per cent.
+        tolerance: accuracy of log10(ridge) when it is searched; 0.1, 0.3 from 8000 parameters on, and 1 from 16,000,
+            where a factorisation takes half a minute: a tenfold change near the best ridge moves errors by less than a
+            per cent.
 
     Raises:
         DataError: no rows, or fewer than unpenalised parameters.
@@ -140,7 +142,7 @@ def solve(
             return validation.misfit(factor.coefficients)  # type: ignore[union-attr]
 
     if tolerance is None:
-        tolerance = 0.1 if system.n_parameters < _LARGE else 0.3
+        tolerance = next(value for limit, value in _TOLERANCES if system.n_parameters < limit)
     floor = system.evidence_floor if prior == "bayes" else system.relative_floor
     best, count, note = _search(system, prior_scale, cost, floor, tolerance)
     return _finish(system, prior_scale, best, count, note)
@@ -214,6 +216,9 @@ def _search(
     seen: dict[float, float] = {}
 
     def value(exponent: float) -> float:
+        exponent = round(float(exponent), 6)
+        if exponent in seen:
+            return seen[exponent]
         try:
             seen[exponent] = cost(system.factor(10.0**exponent, prior_scale), 10.0**exponent)
         except SingularSystemError:
@@ -230,10 +235,8 @@ def _search(
         # Nothing solvable in the whole range: unpenalised parameters are dependent; let the factorisation explain.
         system.factor(10.0**high, prior_scale)
     k = int(np.nanargmin(np.where(np.isfinite(values), values, np.inf)))
-    bracket = (grid[max(k - 1, 0)], grid[min(k + 1, len(values) - 1)])
-    minimize_scalar(
-        lambda x: min(value(float(x)), 1e300), bounds=bracket, method="bounded", options={"xatol": tolerance}
-    )
+    around = slice(max(k - 1, 0), k + 2)
+    _refine(value, grid[around], np.array(values[around]), tolerance)
     best = min(seen, key=lambda x: seen[x])
     note = ""
     unresolved = max([low, *(x for x, cost in seen.items() if not np.isfinite(cost) and x < best)])
@@ -243,6 +246,17 @@ def _search(
     elif high - best < 2 * tolerance:
         note = "The data prefer coefficients of zero: the labels look unrelated to the structures."
     return 10.0**best, len(seen), note
+
+
+def _refine(value: Callable[[float], float], points: np.ndarray, values: np.ndarray, tolerance: float) -> None:
+    """Brent's method around the best of the grid, to `tolerance` in x; what it looks at is remembered by `value`."""
+    if len(points) == 3 and np.isfinite(values).all() and values[1] < min(values[0], values[2]):
+        origin = points[0] - 1.0  # its tolerance is a part of x: away from 0
+        options = {"xtol": tolerance / (points[1] - origin)}
+        minimize_scalar(lambda x: value(origin + x), bracket=tuple(points - origin), method="brent", options=options)
+        return
+    bounds = (points[0], points[-1])  # at an end of the range, or beside ridges that float64 does not resolve
+    minimize_scalar(lambda x: min(value(x), 1e300), bounds=bounds, method="bounded", options={"xatol": tolerance})
 
 
 def _finish(system: Accumulator, prior_scale: np.ndarray, ridge: float, count: int, note: str) -> Solution:

@@ -66,6 +66,7 @@ def fit(
     seed: int = 0,
     progress: Progress = None,
     validation: Iterable[Frame] | None = None,
+    refit: bool = False,
     fixed_params: Mapping[str, Any] | None = None,
     keep_partial: bool = False,
 ) -> FitResult:
@@ -91,6 +92,8 @@ def fit(
         seed: of the held-out frames and of the parameters of terms that are not linear.
         progress: None, True for a bar, or a function (stage, done, total).
         validation: labelled frames for prior="validation".
+        refit: once the ridge is chosen, fit the frames of `validation` as well. Frames held out by the fit itself
+            always are.
         fixed_params: name of a term that is not linear -> its parameters; initial ones when not given.
         keep_partial: on Ctrl-C fit the frames seen so far instead of raising, without measuring them; the report says
             so. A second Ctrl-C raises.
@@ -127,6 +130,8 @@ def fit(
         raise ConfigError(f"solver must be one of {_SOLVERS}, got {solver!r}.")
     if validation is not None and prior != "validation":
         raise ConfigError(f"validation frames are used by prior='validation' only, and prior is {prior!r}.")
+    if refit and validation is None:
+        raise ConfigError("refit=True fits the frames of validation=, and there are none.")
     if orbits is not None:
         frames = label_frames(frames, orbits)
         validation = None if validation is None else label_frames(validation, orbits)
@@ -161,7 +166,7 @@ def fit(
         started = time.perf_counter()
         solution = solve(system, problem.prior_scale(), prior=prior, ridge=ridge, validation=check)
         notes = [note for note in (unit_suspicion(frames), solution.note) if note]
-        if held_out and check is not None:
+        if check is not None and (held_out or refit):
             if isinstance(check, HeldRows):
                 check.pour_into(system)
             else:
@@ -172,7 +177,7 @@ def fit(
         report("solve", 1, 1)
 
         params = secure(potential, problem.params(solution.coefficients))
-        used = training[:taken] + held_out
+        used = training[:taken] + held_out + (validation or [] if refit else [])
         started = time.perf_counter()
         errors = None if stopped() else evaluate(potential, params, used, report)
         seconds["evaluate"] = time.perf_counter() - started

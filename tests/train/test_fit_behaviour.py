@@ -112,6 +112,18 @@ def test_validation_frames_choose_the_ridge(exact):
         fit(frames, TOY, validation=frames)
 
 
+def test_validation_frames_are_fitted_too_when_asked_to(exact):
+    frames = noisy(exact)
+    _, params, report = fit(frames[:30], TOY, prior="validation", validation=frames[30:], refit=True)
+    _, same, _ = fit(frames, TOY, prior="ridge", ridge=report.ridge)
+    _, fewer, _ = fit(frames[:30], TOY, prior="ridge", ridge=report.ridge)
+    np.testing.assert_allclose(params["toy_pair"]["c"], same["toy_pair"]["c"], rtol=1e-8)
+    assert not np.allclose(params["toy_pair"]["c"], fewer["toy_pair"]["c"], rtol=1e-4)
+    assert report.n_frames == 40 and report.n_rows["energy"] == 40
+    with pytest.raises(ConfigError, match="there are none"):
+        fit(frames, TOY, prior="validation", refit=True)
+
+
 def test_report_is_json_and_readable(exact):
     stages = []
     report = fit(noisy(exact), TOY, progress=lambda *call: stages.append(call)).report

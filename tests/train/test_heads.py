@@ -98,6 +98,7 @@ def test_one_file_holds_all_heads_and_any_of_them_can_be_asked_for(tmp_path, tra
         jorbit.load(path, head="cheap")
 
 
+@pytest.mark.slow
 def test_heads_go_on_after_a_stop_as_if_there_had_been_none(tmp_path, data):
     short = dataclasses.replace(CONFIG, epochs=2, ema=0.9)
     at_once = train_heads(BOTH, data, short, own=["toy_pair_2/*"])
@@ -124,6 +125,7 @@ def test_mistakes_say_what_is_wanted(data, trained):
         jorbit.save("never.safetensors", BOTH, dict(trained.heads["dear"]), heads=trained.heads)
 
 
+@pytest.mark.slow
 def test_a_configuration_trains_heads_into_one_file(tmp_path, data):
     for name, part in data.items():
         write_extxyz(tmp_path / f"{name}.extxyz", [*part.frames, *part.validation])
