@@ -51,6 +51,7 @@ def test_a_model_with_any_weights_repels_from_a_tenth_of_an_angstrom_to_almost_t
     assert pulls  # without the repulsion some pair would attract there
 
 
+@pytest.mark.slow
 def test_on_the_structures_themselves_nothing_changes():
     structure = systems.water()
     model = MODELS.load("linear_ace").tiny(n_species=len(systems.SPECIES))

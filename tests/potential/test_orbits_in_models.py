@@ -127,6 +127,7 @@ def test_a_model_file_whose_orbits_contradict_its_species_is_refused(fitted, tmp
         jorbit.load(tmp_path / "m")
 
 
+@pytest.mark.slow
 def test_calculator_and_jax_md_label_as_well(fitted, frames):
     potential, params, _ = fitted
     structure = shuffled(frames[0].structure)
@@ -164,6 +165,7 @@ def test_errors_are_listed_by_orbit_for_any_model(fitted, frames, orbits):
     assert evaluate(coarse, coarse_params, frames[20:24]).force_errors_by_orbit() == {}
 
 
+@pytest.mark.slow
 def test_structures_that_carry_orbits_are_enough(frames, orbits):
     """The labels found, and coarser ones: all hydrogens of carbon alike."""
     labelled = label_frames(frames[:20], orbits)

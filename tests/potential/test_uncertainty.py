@@ -56,6 +56,7 @@ def network(frames):
     return potential, params, last_layer_uncertainty(potential, params, frames[:4])
 
 
+@pytest.mark.slow
 def test_posterior_of_a_linear_fit_is_the_spread_of_models_drawn_from_it(fitted, frames):
     """400 draws: their standard deviation has a relative error of 1 / sqrt(800) = 3.5 %."""
     potential, _, report = fitted
@@ -127,6 +128,7 @@ def test_of_two_layers_with_nothing_bent_between_them_the_later_one_is_free(fram
     assert {p.split("/")[-1] for p in found.paths} == {"output_kernel", "output_bias", "linear"}
 
 
+@pytest.mark.slow
 def test_a_shallow_ensemble_spreads_as_the_posterior_it_is_drawn_from(network, frames):
     """300 members: relative error 1 / sqrt(600) = 4 %."""
     potential, params, uncertainty = network

@@ -38,6 +38,7 @@ def direction() -> np.ndarray:
     return np.random.default_rng(2).normal(size=(1, adjustable()[0].terms[1].n_functions))
 
 
+@pytest.mark.slow
 def test_the_gradient_through_a_trajectory_is_its_finite_difference(direction):
     potential, params = adjustable()
     atoms = argon_crystal((1, 1, 1), rattle=0.2)

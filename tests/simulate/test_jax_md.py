@@ -254,6 +254,7 @@ def test_npt_nose_hoover_follows_the_box_and_relieves_the_pressure():
     assert float(energy[-1]) == pytest.approx(float(jorbit.predict(potential, params, final).energy[0]), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_fire_finds_the_relaxed_crystal(crystal: dict):
     init_fn, apply_fn = minimize.fire_descent(crystal["energy_fn"], crystal["shift"], dt_start=2 * FS, dt_max=8 * FS)
     position = jnp.asarray(crystal["atoms"].positions)

@@ -65,6 +65,7 @@ def test_the_radial_distribution_is_that_of_counted_distances(measured):
     assert found.g["O-Mg"].max() > 3  # first neighbours
 
 
+@pytest.mark.slow
 def test_displacements_and_velocities_are_correlated_over_all_origins(measured):
     result, frames = measured
     x = np.array([f.positions for f in frames])

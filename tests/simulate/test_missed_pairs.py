@@ -36,6 +36,7 @@ def test_forces_of_fast_atoms_are_those_of_lists_made_anew(fast):
     np.testing.assert_allclose(kept.structure.positions, fresh.structure.positions, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_recorded_energies_are_those_of_the_frames(fast, tmp_path):
     start, options, kept = fast
     again = run(*argon(), start, skin=0.15, record_every=1, trajectory=tmp_path / "md.extxyz", **options)

@@ -29,6 +29,7 @@ def test_the_energy_is_kept_as_in_float64(runs):
     assert 0 < spread["mixed"] < 4e-7 < spread["float32"]
 
 
+@pytest.mark.slow
 def test_the_path_is_that_of_float64_for_a_while(runs):
     far = {
         dtype: np.abs(r.structure.positions - runs["float64"].structure.positions).max() for dtype, r in runs.items()

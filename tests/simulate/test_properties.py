@@ -67,6 +67,7 @@ def test_the_fit_gives_back_the_equation_it_fits():
         fit_birch_murnaghan(v, -v, 40.0)
 
 
+@pytest.mark.slow
 def test_elastic_constants_are_the_slopes_of_ases_relaxed_stress(hexagonal):
     found = elastic_constants(*SHORT, hexagonal)
     step = 2e-4
@@ -87,6 +88,7 @@ def test_elastic_constants_are_the_slopes_of_ases_relaxed_stress(hexagonal):
     assert c[5, 5] == pytest.approx((c[0, 0] - c[0, 1]) / 2, rel=1e-5) and c[0, 0] == pytest.approx(c[1, 1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pair_forces_obey_cauchy_and_both_ways_to_the_bulk_modulus_agree():
     start = structure_of(bulk("Ar", "fcc", a=5.25))
     crystal = relax(*SHORT, start, relax_cell=True, max_force=1e-6).structure

@@ -148,6 +148,7 @@ def test_farthest_points_cover_what_random_ones_miss():
     assert {200, 201} <= set(sparse_points(x, 4, "fps").tolist())
 
 
+@pytest.mark.slow
 def test_bad_input_is_named(ethanol):
     with pytest.raises(DataError, match="no frames"):
         fit_gap([], MODEL)

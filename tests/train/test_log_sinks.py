@@ -42,6 +42,7 @@ class Recorded:
         return types.SimpleNamespace(add_scalar=record, close=self.finish)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("tensorboard", "tensorboardX")])
 def test_numbers_of_the_log_arrive(name, package, frames, tmp_path, monkeypatch):
     recorded = Recorded()

@@ -123,6 +123,7 @@ def test_reference_energies_belong_to_elements(frames):
         np.testing.assert_allclose(many, few[coarse.index(np.array(fine.numbers))], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_configuration_finds_orbits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = train(
