@@ -130,7 +130,7 @@ class Repulsion:
         reach[unknown] = np.clip(radii[:, None] + radii, SHORTEST, self.cutoff)[unknown]
         strength = np.array(params["strength"], np.float64)
         # Steps in proportion to the distance: radial functions of 1/r are the narrower the nearer atoms are.
-        distances = np.geomspace(SHORTEST, max((1.0 - self.margin) * reach.max(), SHORTEST + 1e-3), 400)
+        distances = np.geomspace(SHORTEST, max((1.0 - self.margin) * reach.max(), SHORTEST + 1e-3), 1200)
         others = slopes(distances)
         h = 1e-4
         for a, b in zip(*np.triu_indices(len(reach)), strict=True):
