@@ -177,7 +177,7 @@ def fit(
         report("solve", 1, 1)
 
         params = secure(potential, problem.params(solution.coefficients))
-        used = training[:taken] + held_out + (validation or [] if refit else [])
+        used = [*training[:taken], *held_out, *((validation or []) if refit else [])]
         started = time.perf_counter()
         errors = None if stopped() else evaluate(potential, params, used, report)
         seconds["evaluate"] = time.perf_counter() - started
