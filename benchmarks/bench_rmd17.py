@@ -1,5 +1,7 @@
 """Linear ACE on revised MD17: official split 01, 950 frames to fit, 50 to choose the ridge, 1000 to test.
 
+Molecules in REFIT are fitted to all 1000 once the ridge is chosen; their rows and the README's table say so.
+
     JORBIT_DATA=... python benchmarks/bench_rmd17.py [molecule ...]      # writes benchmarks/results/rmd17.json
 
 Published rows: MAE, energy meV / force meV/Å, of Batatia et al., arXiv:2206.07697, Table 1.

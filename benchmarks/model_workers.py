@@ -329,8 +329,13 @@ def work_mlip(model: str, system: str, options: argparse.Namespace) -> dict:
     return found | {"model": measured | {"first_call_s": first}}
 
 
-PEERS = {"torchani": work_torchani, "hippynn": work_hippynn, "schnetpack": work_schnetpack, "mace-torch": work_mace}
-PEERS["mlip"] = work_mlip
+PEERS = {
+    "torchani": work_torchani,
+    "hippynn": work_hippynn,
+    "schnetpack": work_schnetpack,
+    "mace-torch": work_mace,
+    "mlip": work_mlip,
+}
 
 
 def worker(options: argparse.Namespace) -> None:
