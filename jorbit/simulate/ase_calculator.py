@@ -17,7 +17,7 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import Prediction
 from jorbit.core.protocols import Capacity, Params
 from jorbit.core.structure import Structure
-from jorbit.graphs.ase_atoms import from_ase
+from jorbit.graphs.ase_atoms import ORBIT_KEY, from_ase
 from jorbit.graphs.batching import build_graph, round_up
 from jorbit.graphs.device_neighborhoods import without_skin
 from jorbit.graphs.neighbors import find_pairs
@@ -79,6 +79,16 @@ class Calculator(ase.calculators.calculator.Calculator):
         self.n_rebuilds = 0
         self._graph: Graph | None = None
         self._built_for: Structure | None = None
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE itself overlooks the total charge and orbits."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None:
+            before, now = (
+                (x.info.get("charge", 0.0), x.arrays.get(ORBIT_KEY, np.zeros(0)).tobytes()) for x in (self.atoms, atoms)
+            )
+            changes += [name for name, a, b in zip(("charge", ORBIT_KEY), before, now, strict=True) if a != b]
+        return changes
 
     def calculate(
         self,

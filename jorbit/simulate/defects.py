@@ -48,13 +48,20 @@ def vacancy(
         max_force: of the relaxation, eV/Å.
 
     Raises:
-        ConfigError: several elements (the energy would need a chemical potential), or no cell.
+        ConfigError: several elements (the energy would need a chemical potential), no cell, or no such atom.
     """
     if len(set(np.asarray(structure.numbers).tolist())) != 1 or not np.all(structure.pbc):
         raise ConfigError("A vacancy's formation energy is defined here for periodic crystals of one element.")
     n = structure.n_atoms
+    if not -n <= atom < n:
+        raise ConfigError(f"Wanted an atom from 0 to {n - 1}, got {atom}.")
     kept = np.arange(n) != atom % n
-    rest = dataclasses.replace(structure, positions=structure.positions[kept], numbers=structure.numbers[kept])
+    rest = dataclasses.replace(
+        structure,
+        positions=structure.positions[kept],
+        numbers=structure.numbers[kept],
+        orbits=None if structure.orbits is None else structure.orbits[kept],
+    )
     (whole,) = relax_many(potential, params, [structure], max_steps=0)
     (relaxed,) = relax_many(potential, params, [rest], max_force=max_force)
     reference = (n - 1) / n * whole.energies[0]
@@ -118,7 +125,7 @@ def nudged_elastic_band(
     for image in images:
         image.calc = Calculator((potential, params))
     band = NEB(images, climb=climb, method="improvedtangent")
-    band.interpolate("idpp", mic=bool(np.all(start.pbc)))
+    band.interpolate("idpp", mic=bool(np.any(start.pbc)))
     search: Any = FIRE
     converged = bool(search(band, logfile=None).run(fmax=max_force, steps=max_steps))
     energies = np.array([image.get_potential_energy() for image in images])

@@ -75,7 +75,7 @@ def equation_of_state(
 
     Raises:
         ConfigError: no full cell, or too few points.
-        SimulationError: no minimum between the volumes.
+        SimulationError: no minimum between the volumes, or atoms that find no rest.
 
     Example:
         >>> from jorbit.core.species import SpeciesTable
@@ -99,6 +99,13 @@ def equation_of_state(
     ]
     steps = 500 if relax_atoms else 0
     results = relax_many(potential, params, scaled, max_force=max_force, max_steps=steps)
+    restless = [k for k, r in enumerate(results) if relax_atoms and not r.converged]
+    if restless:
+        raise SimulationError(
+            f"At {len(restless)} of {n_points} volumes the atoms are not relaxed after {steps} steps (largest force "
+            f"{max(results[k].max_force for k in restless):.3g} eV/Å, wanted {max_force:g}): relax the structure "
+            "first, raise max_force, or let the atoms follow the cell (relax_atoms=False)."
+        )
     volumes = structure.volume * scales**3
     energies = np.array([r.energies[-1] for r in results])
     return fit_birch_murnaghan(volumes, energies, structure.volume)

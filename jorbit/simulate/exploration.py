@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def explore(
     Args:
         potential, params: the model.
         starts: one walker from each.
-        watch: when to stop, and a bias towards the unknown if it has one.
+        watch: when to stop, and a bias towards the unknown if it has one. With several starts each walker has a file of
+            its own for what it records: "seen.0.xyz", "seen.1.xyz", ... where `record_to` is "seen.xyz".
         temperatures: of the walkers, over and over, K.
         n_steps: of each walk.
         every: steps between two structures that are brought back.
@@ -81,7 +83,7 @@ def explore(
                 record_every=every,
                 block_size=max(100, every),
                 observers=[remember],
-                watch=watch,
+                watch=_of_walker(watch, k, len(starts)),
                 seed=seed + k,
                 progress=False,
                 **options,
@@ -92,3 +94,11 @@ def explore(
         finite = [s for s in seen if np.isfinite(s.positions).all()]
         walks.append(Walk(tuple(finite), time, ending))
     return walks
+
+
+def _of_walker(watch: Watch, k: int, n_walkers: int) -> Watch:
+    """A run begins its file anew, so that walkers cannot share one."""
+    if watch.record_to is None or n_walkers == 1:
+        return watch
+    path = Path(watch.record_to)
+    return dataclasses.replace(watch, record_to=path.with_name(f"{path.stem}.{k}{path.suffix}"))

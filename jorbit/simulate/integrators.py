@@ -24,7 +24,6 @@ INTEGRATORS = (
     "npt_langevin",
     "npt_nose_hoover",
 )
-STOCHASTIC = ("nvt_langevin", "temp_csvr", "brownian", "npt_langevin")
 
 
 @dataclasses.dataclass(frozen=True)

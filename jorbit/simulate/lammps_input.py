@@ -30,7 +30,7 @@ class LammpsOptions:
         every: steps between two lines of output, and between two frames of the trajectory.
         skin: Å.
         dtype: "float64" or "float32".
-        seed: of the initial velocities.
+        seed: of the initial velocities, above 0.
         mliap: through pair_style mliap of a LAMMPS built with Python in ML-IAP, instead of callbacks.
     """
 
@@ -51,6 +51,10 @@ class LammpsOptions:
             raise ConfigError(f'Wanted dtype "float64" or "float32", got {self.dtype!r}.')
         if not (self.timestep > 0 and self.skin > 0 and self.temperature >= 0 and min(self.n_steps, self.every) >= 1):
             raise ConfigError(f"Wanted a time step, a skin and numbers of steps above 0, got {self}.")
+        if self.seed < 1:
+            raise ConfigError(f"LAMMPS wants a seed above 0 for velocities, got {self.seed}.")
+        if self.ensemble != "nve" and self.temperature == 0:
+            raise ConfigError(f"A thermostat needs a temperature above 0 K: {self.ensemble} at 0 K is no ensemble.")
 
 
 def lammps_box(
@@ -130,12 +134,17 @@ def write_lammps_input(
     Raises:
         UnknownSpeciesError: an element that the model does not know.
         OrbitError: a structure that does not fit the model's orbits.
-        ConfigError: constant pressure without a cell, or a potential that ML-IAP has no use for.
+        ConfigError: constant pressure without a cell, or a potential or a charge that ML-IAP has no use for.
     """
     if options.ensemble == "npt" and not np.all(structure.pbc):
         raise ConfigError("Constant pressure needs a cell that repeats in all three directions.")
     if options.mliap:
         check_mliap(potential)
+        if structure.charge != 0:
+            raise ConfigError(
+                f"pair_style mliap knows no total charge, and the structure has {structure.charge:g} e: leave --mliap "
+                "out, or set the charge to 0."
+            )
     structure = potential.labelled([structure])[0]
     species = potential.species.index(structure.numbers, structure.orbits)
     rows, types = np.unique(species, return_inverse=True)

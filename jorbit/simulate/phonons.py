@@ -49,17 +49,19 @@ class Phonons:
         vectors: lattice vectors of the shortest images for each pair (several where images are equally far), as whole
             numbers; equal weights. One list per pair (i, J).
         repeats: of the supercell.
+        masses: amu; None: those of the elements.
     """
 
     structure: Structure
     constants: Float[np.ndarray, "atoms 3 all 3"]
     vectors: tuple[tuple[np.ndarray, ...], ...]
     repeats: tuple[int, int, int]
+    masses: Float[np.ndarray, " atoms"] | None = None
 
     def dynamical_matrix(self, q: Float[np.ndarray, "3"]) -> Complex[np.ndarray, "modes modes"]:
         """D(q), eV/(Å^2 amu); q in fractions of the reciprocal vectors."""
         n = self.structure.n_atoms
-        masses = ase.data.atomic_masses[self.structure.numbers]
+        masses = ase.data.atomic_masses[self.structure.numbers] if self.masses is None else self.masses
         matrix = np.zeros((n, 3, n, 3), complex)
         for i in range(n):
             for j in range(self.constants.shape[2]):
@@ -79,7 +81,7 @@ class Phonons:
         special = Cell(self.structure.cell).bandpath(path, npoints=n_points)
         x, at, names = special.get_linear_kpoint_axis()
         labels = tuple((float(d), name) for d, name in zip(at, names, strict=True))
-        return Bands(special.kpts, 2 * np.pi * np.asarray(x), self.frequencies(special.kpts), labels)
+        return Bands(special.kpts, np.asarray(x), self.frequencies(special.kpts), labels)
 
     def density_of_states(
         self, mesh: int = 12, n_bins: int = 200, width: float = 0.1
@@ -91,7 +93,15 @@ class Phonons:
         return grid, weights.sum(axis=1) / len(found)
 
     def heat_capacity(self, temperature: float, mesh: int = 12) -> float:
-        """Of one cell at constant volume, eV/K; 3 k per atom when it is hot."""
+        """Of one cell at constant volume, eV/K; 3 k per atom when it is hot. Imaginary modes count for nothing.
+
+        Raises:
+            ConfigError: a temperature below 0 K.
+        """
+        if not temperature >= 0:
+            raise ConfigError(f"Wanted a temperature of 0 K or more, got {temperature}.")
+        if temperature == 0:
+            return 0.0
         found = self._on_mesh(mesh)
         x = PLANCK_CM * found[found > 1e-3] / TERAHERTZ / (BOLTZMANN * temperature)
         return float(BOLTZMANN * (x**2 * np.exp(-x) / np.expm1(-x) ** 2).sum() / len(found))
@@ -138,7 +148,10 @@ def phonons(
 
 
 def phonons_of(
-    structure: Structure, constants: Float[np.ndarray, "atoms 3 all 3"], repeats: tuple[int, int, int]
+    structure: Structure,
+    constants: Float[np.ndarray, "atoms 3 all 3"],
+    repeats: tuple[int, int, int],
+    masses: Float[np.ndarray, " atoms"] | None = None,
 ) -> Phonons:
     """Phonons of given force constants.
 
@@ -146,9 +159,10 @@ def phonons_of(
         structure: the primitive cell.
         constants: between its atoms and those of the supercell (cell by cell, the last direction fastest), eV/Å^2.
         repeats: of the supercell.
+        masses: amu; those of the elements when not given.
     """
     cells = np.array(list(np.ndindex(*repeats)))
-    return Phonons(structure, constants, _shortest(structure, cells, repeats), repeats)
+    return Phonons(structure, constants, _shortest(structure, cells, repeats), repeats, masses)
 
 
 def _rows(potential: Potential, params: Params, graph: Graph, n: int) -> jax.Array:
@@ -167,13 +181,18 @@ def _shortest(
     structure: Structure, cells: np.ndarray, repeats: tuple[int, int, int]
 ) -> tuple[tuple[np.ndarray, ...], ...]:
     """For atom i of the first cell and atom J of the supercell: the lattice vectors of J's images nearest to i."""
-    images = np.array(list(itertools.product(range(-2, 3), repeat=3))) * np.array(repeats)
+    repeated = structure.cell * np.array(repeats)[:, None]
+    inverse = np.linalg.inv(repeated)
+    # From the image that rounding finds, the nearest is at most half the sum of the vectors away.
+    reach = 0.5 * np.linalg.norm(repeated, axis=1).sum() * np.linalg.norm(inverse, axis=0)
+    around = np.array(list(itertools.product(*(range(-int(m + 0.5), int(m + 0.5) + 1) for m in reach))))
     found = []
     for i in range(structure.n_atoms):
         row = []
         for cell in cells:
             for j in range(structure.n_atoms):
-                whole = images + cell
+                apart = cell @ structure.cell + structure.positions[j] - structure.positions[i]
+                whole = (around - np.round(apart @ inverse).astype(int)) * np.array(repeats) + cell
                 d = np.linalg.norm(whole @ structure.cell + structure.positions[j] - structure.positions[i], axis=1)
                 row.append(whole[d < d.min() + 1e-4])
         found.append(tuple(row))

@@ -9,6 +9,7 @@ from typing import Any
 import ase
 import ase.data
 import numpy as np
+from jaxtyping import Float
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import Params
@@ -33,7 +34,7 @@ def to_phonopy(found: Phonons) -> Any:
         ConfigError: phonopy is not installed.
     """
     phonon = _phonopy().Phonopy(
-        _cell(found.structure),
+        _cell(found.structure, found.masses),
         supercell_matrix=np.diag(found.repeats),
         primitive_matrix=np.eye(3),
         is_symmetry=False,
@@ -80,7 +81,7 @@ def from_phonopy(phonon: Any) -> Phonons:
             raise ConfigError("The compact force constants belong to other atoms than those of the first cell.")
     constants = np.zeros((n, 3, len(ours), 3))
     constants[:, :, ours] = theirs.transpose(0, 2, 1, 3)
-    return phonons_of(structure, constants, repeats)
+    return phonons_of(structure, constants, repeats, np.array(unit.masses))
 
 
 def set_forces(potential: Potential, params: Params, phonon: Any) -> None:
@@ -122,7 +123,7 @@ def _order(found: Phonons, positions: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _cell(structure: Structure) -> Any:
+def _cell(structure: Structure, masses: Float[np.ndarray, " atoms"] | None) -> Any:
     _phonopy()
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -130,7 +131,7 @@ def _cell(structure: Structure) -> Any:
         symbols=[ase.data.chemical_symbols[z] for z in structure.numbers],
         positions=np.asarray(structure.positions),
         cell=np.asarray(structure.cell),
-        masses=ase.data.atomic_masses[structure.numbers],
+        masses=ase.data.atomic_masses[structure.numbers] if masses is None else masses,
     )
 
 

@@ -1,5 +1,6 @@
 """Trajectories as extended xyz files, whole frames only, so that an interrupted run leaves a readable file."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -31,6 +32,15 @@ def open_for_writing(path: str | Path) -> TextIO:
         ) from error
 
 
+def cannot_go_on(path: str | Path, error: BaseException) -> DataError:
+    """What to tell when a block of frames cannot be written."""
+    reason = getattr(error, "strerror", None) or error
+    return DataError(
+        f"The trajectory {path} cannot be written any further: {reason}. Make room on the disk, and go on from the "
+        "last checkpoint (resume), which drops what was written by halves."
+    )
+
+
 def writer_for(path: str | Path | None, masses: Float[np.ndarray, " atoms"], keep: int | None) -> Any:
     """A writer for the format that the name of the file asks for: extxyz, or HDF5 (.h5, .hdf5, .h5md)."""
     if path is not None and Path(path).suffix.lower() in (".h5", ".hdf5", ".h5md"):
@@ -45,7 +55,8 @@ class TrajectoryWriter:
 
     Args:
         path: the file; an old one is replaced. None writes nothing.
-        keep: go on with the old file after so many bytes of it (what `mark` returned), and drop the rest.
+        keep: go on with the old file after so many bytes of it (what `mark` returned), and drop the rest; with none of
+            them, or None, the file is begun anew.
 
     Raises:
         DataError: the file cannot be written, or is shorter than what is to be kept.
@@ -54,18 +65,25 @@ class TrajectoryWriter:
     def __init__(self, path: str | Path | None, keep: int | None = None):
         self._file: TextIO | None = None
         if path is not None:
-            self._file = open_for_writing(path) if keep is None else _continued(Path(path), keep)
+            self._file = _continued(Path(path), keep) if keep else open_for_writing(path)
 
     def mark(self) -> int:
         """Bytes written so far, all of them on the disk."""
         if self._file is None:
             return 0
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_go_on(self._file.name, error) from error
         return self._file.tell()
 
     def append(self, block: Frames) -> None:
-        """Write one block of frames."""
+        """Write one block of frames.
+
+        Raises:
+            DataError: the disk is full, or the file is no longer there.
+        """
         if self._file is None or len(block) == 0:
             return
         frames = []
@@ -78,8 +96,11 @@ class TrajectoryWriter:
             frames.append(atoms)
         text = io.StringIO()
         ase.io.write(text, frames, format="extxyz")
-        self._file.write(text.getvalue())  # one call per block: an interrupt falls between blocks
-        self._file.flush()
+        try:
+            self._file.write(text.getvalue())  # one call per block: an interrupt falls between blocks
+            self._file.flush()
+        except OSError as error:
+            raise cannot_go_on(self._file.name, error) from error
 
     def __enter__(self) -> "TrajectoryWriter":
         return self
@@ -88,7 +109,9 @@ class TrajectoryWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            told = (OSError,) if error is not None else ()  # a disk that was full is still
+            with contextlib.suppress(*told):
+                self._file.close()
 
 
 def _continued(path: Path, keep: int) -> TextIO:

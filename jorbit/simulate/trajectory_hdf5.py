@@ -1,5 +1,6 @@
 """Trajectories in HDF5 (H5MD 1.1): a tenth of the size of text, read frame by frame, and safe from kill -9."""
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from jorbit.core.units import FS
 from jorbit.datasets.h5md import open_trajectory
 from jorbit.datasets.hdf5 import import_h5py
 from jorbit.simulate.frames import Frames
-from jorbit.simulate.trajectory import open_for_writing
+from jorbit.simulate.trajectory import cannot_go_on, open_for_writing
 
 _COPIED_AT_ONCE = 256
 _UNITS = {
@@ -62,9 +63,19 @@ class HDF5Writer:
         return self._length
 
     def append(self, block: Frames) -> None:
-        """Write one block of frames."""
+        """Write one block of frames.
+
+        Raises:
+            DataError: the disk is full, or the file is no longer there.
+        """
         if len(block) == 0:
             return
+        try:
+            self._append(block)
+        except (OSError, RuntimeError) as error:  # HDF5 has both for a disk that is full
+            raise cannot_go_on(self._path, error) from error
+
+    def _append(self, block: Frames) -> None:
         if self._file is None:
             self._file = self._h5py.File(self._path, "w", libver="latest")
             _lay_out(self._file, block, self._masses)
@@ -103,7 +114,9 @@ class HDF5Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            told = (OSError, RuntimeError) if error is not None else ()  # a disk that was full is still
+            with contextlib.suppress(*told):
+                self._file.close()
 
 
 def _columns(block: Frames, masses: Float[np.ndarray, " atoms"]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jorbit.core.errors import SimulationError
+from jorbit.core.errors import SimulationError, StructureError
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Structure
 from jorbit.core.units import BOLTZMANN, FS
@@ -98,6 +98,8 @@ def vibrations(potential: Potential, params: Params, structure: Structure, *, ma
     structure = potential.labelled([structure.check()])[0]
     n = structure.n_atoms
     masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
+    if masses.shape != (n,):
+        raise StructureError(f"Wanted masses [{n}] in amu, got an array {masses.shape}.")
     with jax.enable_x64(True):
         graph = potential.graph(structure, dtype="float64")
         second = np.asarray(_hessian(potential, params, graph), np.float64)[:n, :, :n]

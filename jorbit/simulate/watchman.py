@@ -173,7 +173,7 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
             peak_step=jnp.where(higher, before.step, before.peak_step),
             peak_positions=jnp.where(higher, graph.positions, before.peak_positions),
             peak_cell=jnp.where(higher, graph.cell[0], before.peak_cell),
-            stopped=before.stopped | ~(value <= watch.stop_above),
+            stopped=~(value <= watch.stop_above),
         )
 
     def init(key: Any, position: Array, **kwargs: Any) -> WatchedState:
@@ -196,13 +196,16 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
         energy = state.watch.energy
         if integrator.forces is not None:
             energy = integrator.forces.energy.astype(energy.dtype)
-        counted = dataclasses.replace(state.watch, step=state.watch.step + 1, energy=energy)
+        going = jnp.zeros((), bool)
+        counted = dataclasses.replace(state.watch, step=state.watch.step + 1, energy=energy, stopped=going)
         due = counted.step % watch.interval == 0
         seen = jax.lax.cond(due, lambda: look(inner, kwargs["neighbor"], counted), lambda: counted)
         return WatchedState(inner=inner, watch=seen)
 
     def apply(state: WatchedState, **kwargs: Any) -> WatchedState:
-        state = jax.lax.cond(state.watch.stopped, lambda: state, lambda: advance(state, **kwargs))
+        # A run that was stopped goes on from its checkpoint when the threshold has been raised.
+        still = state.watch.stopped & ~(state.watch.value <= watch.stop_above)
+        state = jax.lax.cond(still, lambda: state, lambda: advance(state, **kwargs))
         if forces is not None:
             forces.energy = state.watch.energy
         return state

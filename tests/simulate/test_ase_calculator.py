@@ -78,6 +78,19 @@ def test_the_calculator_keeps_its_own_copy_of_the_atoms():
     assert atoms.get_potential_energy() == pytest.approx(first, abs=1e-12)
 
 
+def test_another_total_charge_is_another_system():
+    atoms = triclinic_argon()
+    atoms.calc = calculator = jorbit.Calculator(argon())
+    atoms.get_potential_energy()
+    assert calculator.check_state(atoms) == []
+    atoms.info["charge"] = 1.0
+    assert calculator.check_state(atoms) == ["charge"]
+    atoms.get_potential_energy()
+    assert calculator.check_state(atoms) == [] and calculator.atoms.info["charge"] == 1.0
+    atoms.set_array("orbit", np.zeros(len(atoms), int))
+    assert calculator.check_state(atoms) == ["orbit"]
+
+
 def test_a_molecule_has_no_stress():
     water = molecule("H2O")
     water.numbers[:] = 18

@@ -60,3 +60,15 @@ def test_our_force_constants_have_the_same_bands_and_heat_capacity_there(ours):
     back = from_phonopy(to_phonopy(ours))
     np.testing.assert_allclose(back.constants, ours.constants, atol=1e-12)
     assert back.repeats == ours.repeats
+
+
+def test_masses_of_isotopes_come_and_go(ours, hexagonal):
+    """Half the mass, the frequencies times the root of two, on both sides."""
+    light = PhonopyAtoms(["Ar", "Ar"], cell=hexagonal.cell, positions=hexagonal.positions, masses=[39.948 / 2] * 2)
+    theirs = phonopy.Phonopy(light, supercell_matrix=[3, 3, 2], primitive_matrix=np.eye(3), is_symmetry=False)
+    theirs.force_constants = to_phonopy(ours).force_constants
+    found = from_phonopy(theirs)
+    np.testing.assert_allclose(found.frequencies(POINTS)[1:], np.sqrt(2) * ours.frequencies(POINTS)[1:], rtol=1e-6)
+    again = to_phonopy(found)
+    again.run_qpoints(POINTS)
+    np.testing.assert_allclose(again.qpoints.frequencies[1:], found.frequencies(POINTS)[1:], rtol=1e-6)

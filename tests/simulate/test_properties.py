@@ -142,9 +142,29 @@ def test_phonons_at_the_points_of_a_supercell_are_its_vibrations(hexagonal):
     bands = result.bands("GAM", 20)
     assert bands.frequencies.shape == (20, 6) and bands.labels[0] == (0.0, "G")
     np.testing.assert_allclose(bands.frequencies[0, :3], 0.0, atol=1e-3)
+    # The path G (0, 0, 0), A (0, 0, 1/2), M (1/2, 0, 0) in 1/Å; its special points stand where the path turns.
+    corners = np.array([[0, 0, 0], [0, 0, 0.5], [0.5, 0, 0]]) @ (2 * np.pi * np.linalg.inv(hexagonal.cell).T)
+    along = np.cumsum([0, *np.linalg.norm(np.diff(corners, axis=0), axis=1)])
+    assert bands.distances[-1] == pytest.approx(along[-1], rel=1e-9)
+    assert [name for _, name in bands.labels] == ["G", "A", "M"]
+    np.testing.assert_allclose([at for at, _ in bands.labels], along, rtol=1e-9)
     frequencies, states = result.density_of_states(6)
     assert np.trapezoid(states, frequencies) == pytest.approx(6.0, rel=1e-3)
     assert result.heat_capacity(2000.0, 6) == pytest.approx(6 * BOLTZMANN, rel=1e-3)  # Dulong and Petit
+    assert result.heat_capacity(0.0, 6) == 0.0
+    with pytest.raises(ConfigError, match="0 K or more"):
+        result.heat_capacity(-1.0)
+
+
+def test_phonons_do_not_depend_on_the_cell_that_an_atom_is_said_to_be_in(hexagonal):
+    far = np.array(hexagonal.positions)
+    far[1] += np.array([7, -9, 4]) @ hexagonal.cell
+    q = np.array([[0.21, 0.33, 0.07], [0.5, 0.0, 0.5]])
+    found = [
+        phonons(*SHORT, dataclasses.replace(hexagonal, positions=r), repeats=(2, 2, 1)).frequencies(q)
+        for r in (hexagonal.positions, far)
+    ]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -171,6 +191,34 @@ def test_a_vacancy_and_its_hop():
     assert np.linalg.norm(saddle, axis=1).max() < 0.01
     with pytest.raises(ConfigError, match="same atoms"):
         nudged_elastic_band(*SHORT, hole.structure, crystal)
+
+
+def test_a_vacancy_takes_the_orbit_of_its_atom_along():
+    crystal = structure_of(argon_crystal(repeats=(1, 1, 1), rattle=0.0))
+    labelled = dataclasses.replace(crystal, orbits=np.zeros(4, int))
+    found = [vacancy(*SHORT, s, atom=3).formation_energy for s in (crystal, labelled)]
+    assert found[0] == found[1]
+    for atom in (4, -5):
+        with pytest.raises(ConfigError, match="atom from 0 to 3"):
+            vacancy(*SHORT, crystal, atom=atom)
+
+
+def test_a_path_across_the_edge_of_a_slab_is_the_short_one():
+    cell, pbc = np.diag([12.0, 12.0, 20.0]), np.array([True, True, False])
+    ends = [
+        Structure(positions=np.array([[6.0, 6, 5], [x, 6, 8.8]]), numbers=np.array([18, 18]), cell=cell, pbc=pbc)
+        for x in (0.4, 11.6)
+    ]
+    path = nudged_elastic_band(*SHORT, *ends, n_images=3, max_steps=0)
+    middle = path.images[1].positions[1, 0]
+    assert abs(middle - 12.0 * np.round(middle / 12.0)) < 0.3
+
+
+@pytest.mark.slow
+def test_an_equation_of_state_of_atoms_that_find_no_rest_is_no_result(hexagonal):
+    moved = dataclasses.replace(hexagonal, positions=hexagonal.positions + np.array([[0.0, 0, 0], [0.05, 0.02, 0.03]]))
+    with pytest.raises(SimulationError, match="not relaxed after 500 steps"):
+        equation_of_state(*SHORT, moved, n_points=5, max_force=1e-30)
 
 
 def test_what_is_not_a_crystal_is_refused():

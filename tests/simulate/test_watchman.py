@@ -12,7 +12,7 @@ from jorbit.core.pytree import pytree
 from jorbit.core.species import SpeciesTable
 from jorbit.potential.potential import Potential
 from jorbit.simulate import run
-from jorbit.simulate.exploration import explore
+from jorbit.simulate.exploration import _of_walker, explore
 from jorbit.simulate.watchman import Watch
 from jorbit.terms.lennard_jones import LennardJones
 
@@ -106,6 +106,18 @@ def test_the_first_look_above_the_threshold_is_the_last_step(tmp_path):
     np.testing.assert_allclose(frames[-1].structure.positions, result.structure.positions, atol=1e-8)
 
 
+def test_a_stopped_run_goes_on_when_the_threshold_is_raised(tmp_path, watched_and_alone):
+    options = {"checkpoint": tmp_path / "md.checkpoint", "resume": True}
+    for _ in range(2):  # with the same threshold it stays where it is
+        first = fly(Watch(Separation(factor=1.0), stop_above=13.0, every=7), **options)
+        assert first.n_steps == 56 and "is above 13" in first.stopped
+    rest = fly(Watch(Separation(factor=1.0), stop_above=14.0, every=7), **options)
+    assert rest.n_steps == 105 and "14.1 is above 14 at 105 fs" in rest.stopped
+    whole = fly(Watch(Separation(factor=1.0), every=7), **options)
+    assert whole.stopped == "" and whole.n_steps == 200
+    np.testing.assert_allclose(whole.structure.positions, watched_and_alone[1].structure.positions, atol=1e-10)
+
+
 @pytest.mark.slow
 def test_a_grade_that_is_not_a_number_stops_at_once():
     result = fly(Watch(Separation(factor=np.nan), stop_above=13.0))
@@ -140,6 +152,16 @@ def test_quantities_and_mistakes():
     ):
         with pytest.raises(ConfigError):
             wrong()
+
+
+def test_walkers_record_in_files_of_their_own(tmp_path):
+    watch = Watch(Separation(factor=1.0), record_above=0.0, record_to=tmp_path / "seen.xyz", every=50)
+    options = {"temperatures": [100.0], "n_steps": 100, "every": 50}
+    starts = [APART, dataclasses.replace(APART, positions=1.5 * APART.positions)]
+    explore(ARGON, PARAMS, starts, watch, **options)
+    firsts = [jorbit.read(str(tmp_path / f"seen.{k}.xyz"))[0].structure.positions for k in range(2)]
+    assert [round(float(np.linalg.norm(np.diff(r, axis=0)))) for r in firsts] == [12, 18]
+    assert _of_walker(watch, 0, 1) is watch
 
 
 @pytest.mark.slow
