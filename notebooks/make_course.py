@@ -1,9 +1,10 @@
-"""What binds the notebooks into one course: badge, what is learned, what changes on a GPU, and the way to the next.
+"""What binds the notebooks into one course: badge, what is learned, what changes on a GPU, installation, the next one.
 
-python notebooks/make_course.py [--check]        # writes the cells "course" and "next" of every notebook
+python notebooks/make_course.py [--check]        # writes the cells "course", "install" and "next" of every notebook
 
-Everything else in a notebook is written by hand and stays. The badge opens the notebook from the address under
-`Repository` in pyproject.toml ([project.urls]); as long as there is none, it opens Colab, where the file is uploaded.
+Everything else in a notebook is written by hand and stays. Badge and installation use the address under `Repository` in
+pyproject.toml ([project.urls]); as long as there is none, notebook and wheel are uploaded to Colab. pip must not be
+given the name alone: on PyPI it belongs to another package.
 """
 
 import argparse
@@ -15,15 +16,28 @@ from typing import NamedTuple
 
 FOLDER = pathlib.Path(__file__).parent
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+INSTALL = """\
+# Installs what is missing: jorbit from the clone around this notebook, or from a wheel that was uploaded beside it.
+import importlib.util, pathlib, shutil
+missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+if "jorbit" in missing:
+    found = [*pathlib.Path("..").glob("pyproject.toml"), *sorted(pathlib.Path().glob("jorbit-*.whl"), reverse=True)]
+    source = found[0].resolve().as_uri().removesuffix("/pyproject.toml") if found else ELSEWHERE
+    assert source, "Upload a wheel (`pip wheel --no-deps .` in a clone of jorbit): PyPI's jorbit is another package."
+    missing[0] = f"jorbit[{'cuda12' * bool(shutil.which('nvidia-smi'))}] @ {source}"
+if missing:
+    %pip install -q {" ".join(map(repr, missing))}
+"""
 
 
 class Lesson(NamedTuple):
-    """One notebook: its file, its name, what is learned, what is different on a GPU."""
+    """One notebook: its file, its name, what is learned, what a GPU changes, and what it needs besides jorbit."""
 
     file: str
     title: str
     learn: tuple[str, ...]
     gpu: str
+    label: bool = False  # whether tblite, of the extra "label", is used
 
 
 COURSE = (
@@ -34,8 +48,8 @@ COURSE = (
             "read labelled frames, fit a linear ACE to them by one linear solve, and measure its errors on others",
             "save the model in one file, and run molecular dynamics with it in jax-md and a relaxation in ASE",
         ),
-        "Nothing has to change, and for one small molecule a CPU is as good. Closed-form fits and simulations that "
-        "conserve energy compute in float64, which many GPUs do slowly: a GPU pays for systems of thousands of atoms.",
+        "Nothing has to change. Closed-form fits and simulations that conserve energy compute in float64, which many "
+        "GPUs do slowly, and nine atoms leave any GPU idle: take it for systems of thousands of atoms.",
     ),
     Lesson(
         "02_optimal_invariants.ipynb",
@@ -45,8 +59,9 @@ COURSE = (
             "tell complete, independent and flexible sets of invariants from each other (`hop13`, `hop14`, `flex15`)",
             "prune an ACE to features that are not functions of others, and see what that costs a linear readout",
         ),
-        "Ranks are found in float64 and are small matrices: stay on a CPU. The fits at the end may take more frames "
-        "and higher degrees (`max_degree`).",
+        "Nothing has to change, but ranks are found in float64 and are small matrices: stay on a CPU. The fits at the "
+        "end may take more frames and higher degrees (`max_degree`).",
+        label=True,
     ),
     Lesson(
         "03_orbits.ipynb",
@@ -85,8 +100,9 @@ COURSE = (
             "add charges and an Ewald sum to a local model, and check them against Madelung's constant",
             "put error bars on predictions, calibrate them, and stop a simulation where they grow",
         ),
-        "Simulations go on as they are. Deviations at every step cost relatively less on a GPU, where small systems "
-        "leave it idle; larger systems and more members of an ensemble are what it is for.",
+        "Nothing has to change: deviations are computed on the device, inside the compiled loop. Take it for larger "
+        "systems, and look more often (`every=`): each look is a batch of matrix products.",
+        label=True,
     ),
     Lesson(
         "07_jax_md.ipynb",
@@ -113,14 +129,22 @@ def course_cell(number: int, lesson: Lesson) -> str:
     owner = repository()
     target = "https://colab.research.google.com/"
     target += f"github/{owner}/blob/main/notebooks/{lesson.file}" if owner else ""
-    how = "" if owner else " (File, Upload notebook)"
+    how = "" if owner else " (File, Upload notebook; then upload a wheel of jorbit beside it, as the first cell says)"
     learn = "\n".join(f"* {item}{';' if item is not lesson.learn[-1] else '.'}" for item in lesson.learn)
     return (
         f"[![Open in Colab]({BADGE})]({target}){how}\n\n"
         f"Notebook {number} of {len(COURSE)}. You will\n\n{learn}\n\n"
-        "It runs on a CPU in a few minutes. **On a GPU** (in Colab: Runtime, Change runtime type; elsewhere the extra "
-        f"`cuda12` or `cuda13`) JAX uses the device without being told. {lesson.gpu}"
+        "It runs on a CPU in a few minutes. **On a GPU** (in Colab: Runtime, Change runtime type, before the first "
+        f"cell; elsewhere the extra `cuda12` or `cuda13`) JAX uses the device without being told. {lesson.gpu}"
     )
+
+
+def install_cell(lesson: Lesson) -> str:
+    """Code that installs what is missing: from the clone, an uploaded wheel, or the repository if it is known."""
+    owner = repository()
+    needed = ("jorbit", "tblite") if lesson.label else ("jorbit",)
+    elsewhere = f"git+https://github.com/{owner}" if owner else None
+    return INSTALL.replace("NEEDED", repr(needed)).replace("ELSEWHERE", repr(elsewhere))
 
 
 def next_cell(number: int) -> str:
@@ -133,14 +157,17 @@ def next_cell(number: int) -> str:
 
 
 def bound(notebook: dict, number: int) -> dict:
-    """The notebook with its two cells: after the title, and at the end."""
+    """The notebook with its three cells: two after the title, and one at the end."""
 
-    def cell(name: str, text: str) -> dict:
-        return {"cell_type": "markdown", "id": name, "metadata": {}, "source": text.splitlines(keepends=True)}
+    def cell(name: str, text: str, kind: str = "markdown") -> dict:
+        code = {"execution_count": None, "outputs": []} if kind == "code" else {}
+        source = text.strip("\n").splitlines(keepends=True)
+        return {"cell_type": kind, "id": name, "metadata": {}, "source": source} | code
 
-    own = [c for c in notebook["cells"] if c.get("id") not in ("course", "next")]
+    own = [c for c in notebook["cells"] if c.get("id") not in ("course", "install", "next")]
     lesson = COURSE[number - 1]
-    cells = [own[0], cell("course", course_cell(number, lesson)), *own[1:], cell("next", next_cell(number))]
+    first = [cell("course", course_cell(number, lesson)), cell("install", install_cell(lesson), "code")]
+    cells = [own[0], *first, *own[1:], cell("next", next_cell(number))]
     colab = {"name": lesson.file, "provenance": []}
     return notebook | {"cells": cells, "metadata": {"colab": colab} | notebook["metadata"]}
 
