@@ -5,8 +5,9 @@
 "nvt" is ethanol with a linear ACE at 300 K (velocity rescaling, 0.5 fs) for the number of steps, or as many as the
 minutes allow: resident memory after a tenth of the run and at the end, how often blocks were compiled, the mean
 temperature, and the slope of the total energy, which a thermostat keeps at zero on average, with its error from
-blocks. "nve" is the same molecule at constant energy in float64, mixed and float32: the drift. "overflow" gives a
-swinging cluster lists without headroom and a fresh plan every few blocks, and compares it with a run that has room.
+blocks. "nve" is the same molecule at constant energy in float64, mixed and float32: the drift. "overflow" plans the
+lists of a hot gas anew every three blocks, without headroom, so that they overflow again and again, and compares every
+bit with a run that has much room.
 Writes benchmarks/results/soak.json.
 """
 
@@ -90,25 +91,42 @@ def nve(n_steps: int) -> list[dict]:
     return rows
 
 
-def overflow(n_steps: int) -> dict:
-    """Two clusters that fly through each other, again and again in a small box."""
-    corner = np.array([[0.0, 0, 0], [0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]])
-    positions = np.concatenate([corner, corner + [14.0, 0.5, 0.3]])
-    start = Structure(positions=positions, numbers=np.full(8, 18), cell=28.0 * np.eye(3), pbc=np.ones(3, bool))
-    velocities = np.where(np.arange(8)[:, None] < 4, 1.0, -1.0) * np.array([[0.01, 0.0, 0.0]])
+def overflow(stretches: int) -> dict:
+    """A hot gas in stretches of three blocks, each planned anew, without headroom and with much of it."""
+    generator = np.random.default_rng(0)
+    places = np.array(list(np.ndindex(4, 4, 4))) * 5.5 + generator.uniform(-0.4, 0.4, (64, 3))
+    start = Structure(positions=places, numbers=np.full(64, 18), cell=22.0 * np.eye(3), pbc=np.ones(3, bool))
     potential = jorbit.Potential((LennardJones(cutoff=6.0, onset=4.5),), jorbit.SpeciesTable.from_numbers([18]))
-    options = dict(velocities=velocities, skin=0.2, timestep=2.0, n_steps=n_steps, progress=False)
-    tight = run(potential, {"lennard_jones": {}}, start, capacity_multiplier=1.0, **options)
-    roomy = run(potential, {"lennard_jones": {}}, start, capacity_multiplier=6.0, **options)
+    options = dict(skin=0.3, timestep=4.0, n_steps=120, block_size=40, temperature=400.0, progress=False)
+    ends = {room: (start, None) for room in (1.0, 6.0)}
+    planned, again, same = {room: 0 for room in ends}, 0, 0
+    difference = 0.0
+    for _ in range(stretches):
+        results = {}
+        for room, (structure, velocities) in ends.items():
+            result = run(
+                potential, {"lennard_jones": {}}, structure, velocities=velocities, capacity_multiplier=room, **options
+            )
+            planned[room] += result.n_reallocations
+            results[room] = result
+        tight, roomy = results[1.0], results[6.0]
+        again += tight.n_reallocations > 0
+        same += all(
+            np.array_equal(getattr(tight, name), getattr(roomy, name))
+            for name in ("potential_energies", "total_energies", "velocities")
+        ) and np.array_equal(tight.structure.positions, roomy.structure.positions)
+        difference = max(difference, float(np.max(np.abs(tight.potential_energies / roomy.potential_energies - 1))))
+        ends = {room: (result.structure, result.velocities) for room, result in results.items()}
     return {
-        "name": "overflows, two clusters that collide",
-        "steps": n_steps,
-        "reallocations": tight.n_reallocations,
-        "reallocations_with_room": roomy.n_reallocations,
-        "largest_relative_difference_of_energies": float(
-            np.max(np.abs(tight.potential_energies / roomy.potential_energies - 1))
-        ),
-        "same_bits": bool(np.array_equal(tight.structure.positions, roomy.structure.positions)),
+        "name": "overflows, hot argon gas",
+        "blocks": 3 * stretches,
+        "overflows": planned[1.0],
+        "overflows_with_room": planned[6.0],
+        "stretches_with_overflow": again,
+        "stretches_in_the_same_bits": same,
+        "stretches": stretches,
+        "largest_relative_difference_of_energies": difference,
+        "same_bits": same == stretches,
     }
 
 
@@ -117,12 +135,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--drift-steps", type=int, default=400_000)
+    parser.add_argument("--stretches", type=int, default=60, help="of three blocks, for the overflows")
     parser.add_argument("--only", nargs="*", default=["nvt", "nve", "overflow"])
     options = parser.parse_args()
     todo = {
         "nvt": lambda: [nvt(options.steps, options.minutes)],
         "nve": lambda: nve(options.drift_steps),
-        "overflow": lambda: [overflow(400)],
+        "overflow": lambda: [overflow(options.stretches)],
     }
     rows = common.load_rows("soak", "name")
     for name in options.only:

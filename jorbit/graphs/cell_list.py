@@ -90,7 +90,8 @@ def plan_search(
         structure: a typical configuration.
         cutoffs: Å.
         skin: extra radius, Å; a list stays valid until an atom has moved by half of it.
-        headroom: capacities are this many times what the structure needs.
+        headroom: capacities are this many times what the structure needs; of bins with few atoms, whose numbers
+            scatter more, 8 (headroom - 1) more than that.
 
     Raises:
         StructureError: a structure that makes no sense.
@@ -131,7 +132,7 @@ def plan_search(
         filler=tuple(tuple(float(x) for x in row) for row in cell),
         n_bins=(int(n_bins[0]), int(n_bins[1]), int(n_bins[2])),
         reach=(int(reach[0]), int(reach[1]), int(reach[2])),
-        bin_capacity=min(structure.n_atoms, int(np.ceil(headroom * fullest))),
+        bin_capacity=min(structure.n_atoms, int(np.ceil(max(headroom * fullest, fullest + 8 * (headroom - 1))))),
         n_slots=tuple(round_up(int(np.ceil(headroom * n))) for n in most),
     )
 
