@@ -18,6 +18,8 @@ from jorbit.core.protocols import Params
 from jorbit.core.structure import Frame, Structure
 from jorbit.datasets import read
 from jorbit.datasets.extxyz import format_frame
+from jorbit.datasets.isolated import is_isolated_atom
+from jorbit.orbits.lattice import displacements, make_lattice
 from jorbit.potential.artefact import load, load_grades, save
 from jorbit.potential.potential import Potential
 from jorbit.potential.uncertainty import Uncertainty
@@ -102,13 +104,18 @@ def run_active(
         metrics.json of each round: n_labels, energy_mae and force_mae (eV, eV/Å) on the test frames, force_scale.
 
     Raises:
-        DataError: nothing labelled to start from, or a folder of another run.
+        DataError: nothing labelled to start from, test frames without labels, or a folder of another run.
+        ConfigError: a wanted error without test frames to measure it.
         Waiting: see `label`.
     """
     folder = Path(folder)
     start = list(start)
     if not start:
         raise DataError("Active learning needs a few labelled frames to start from, and there are none.")
+    if test and not all(any(getattr(f.labels, kind) is not None for f in test) for kind in ("energy", "forces")):
+        raise DataError("The test frames of active learning need energies and forces: give others, or none.")
+    if plan.force_mae > 0 and not test:
+        raise ConfigError(f"force_mae={plan.force_mae:g} eV/Å is an error on test frames: give some, there are none.")
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder / "plan.json", plan, start)
     history: list[dict[str, Any]] = []
@@ -126,7 +133,7 @@ def run_active(
             break
 
         def candidates(path: Path, model: Model = model, frames: list[Frame] = frames, k: int = k) -> None:
-            found = explore(model, [f.structure for f in frames], k)
+            found = explore(model, [f.structure for f in frames if not is_isolated_atom(f)], k)
             sound = [s for s in found if _sound(s, plan.closest * _shortest(frames))]
             if not sound:
                 raise DataError(
@@ -256,10 +263,6 @@ def _sound(structure: Structure, least: float) -> bool:
 def _nearest(structure: Structure) -> float:
     """Shortest distance of two atoms, nearest images included, Å."""
     r = np.asarray(structure.positions, dtype=np.float64)
-    separation = r[:, None] - r[None, :]
-    if np.any(structure.pbc) and structure.volume > 0:
-        cell = np.asarray(structure.cell, dtype=np.float64)
-        fractional = separation @ np.linalg.inv(cell)
-        separation = (fractional - np.round(fractional) * np.asarray(structure.pbc)) @ cell
+    separation = displacements(r[:, None] - r[None, :], make_lattice(structure.cell, structure.pbc))
     distance = np.linalg.norm(separation, axis=-1) + np.where(np.eye(len(r), dtype=bool), np.inf, 0.0)
     return float(distance.min()) if len(r) > 1 else np.inf

@@ -11,6 +11,7 @@ import pydantic
 from jorbit.core.errors import ConfigError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
+from jorbit.datasets.isolated import is_isolated_atom
 from jorbit.train.active import ActivePlan, Model
 from jorbit.train.config import DataConfig, FitConfig, GradientSection, TrainConfig, load_config
 from jorbit.train.design import FitWeights
@@ -168,8 +169,10 @@ def fitter(config: ActiveConfig, frames: Sequence[Frame]) -> Callable[[list[Fram
 
     def by_gradient(frames: list[Frame]) -> Model:
         settings = GradientConfig() if training.gradient is None else training.gradient.build()
-        n_valid = max(1, len(frames) // 10)
-        params, _ = train_by_gradient(potential, frames[n_valid:], frames[:n_valid], settings)
+        bound = [k for k, f in enumerate(frames) if not is_isolated_atom(f)]
+        held_out = set(bound[: max(1, len(frames) // 10)] if len(bound) > 1 else [])
+        rest = [f for k, f in enumerate(frames) if k not in held_out]
+        params, _ = train_by_gradient(potential, rest, [frames[k] for k in sorted(held_out)], settings)
         params = jax.device_get(params)
         return Model(potential, params, last_layer_uncertainty(potential, params, frames))
 

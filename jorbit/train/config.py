@@ -219,6 +219,14 @@ def load_config(source: str | os.PathLike | Mapping[str, Any]) -> TrainConfig:
     others = sorted({"potential", "fit", "gap", "gradient"} & config.model_fields_set)
     if config.sgdml is not None and others:
         raise ConfigError(f"The configuration is not valid: 'sgdml' stands alone: leave out {', '.join(others)}.")
+    of_networks = {"weights", "neighbors"} & (set() if config.orbits is None else config.orbits.model_fields_set)
+    if config.sgdml is not None and of_networks:
+        raise ConfigError(
+            f"The configuration is not valid: 'sgdml' takes permutations from orbits, and no {', '.join(of_networks)}: "
+            "leave that out."
+        )
+    if config.gradient is not None and config.gap is not None:
+        raise ConfigError("The configuration is not valid: 'gap' and 'gradient' are two ways of training: take one.")
     if config.gradient is not None:
         config.gradient.build()
     if config.heads is not None:

@@ -136,12 +136,12 @@ def fit(
         frames = label_frames(frames, orbits)
         validation = None if validation is None else label_frames(validation, orbits)
     reference = fitted_reference(frames, potential, orbits)
-    if orbit_weights is not None:
-        frames = weigh_orbits(frames, orbit_weights)
     potential = default_potential(frames) if potential is None else potential
     if reference is not None:
         potential = dataclasses.replace(potential, orbits=reference)
     frames = list(labelled_for(potential, frames))
+    if orbit_weights is not None:
+        frames = weigh_orbits(frames, orbit_weights, in_square=True)
     validation = None if validation is None else labelled_for(potential, validation)
     problem, training = _problem(
         potential, frames, reference_energies, fixed_params, seed, use_compositions=weights.energy > 0

@@ -228,7 +228,8 @@ def fit_gap(
     """Fit energies, forces and stresses with a sparse Gaussian process; the fitted potential knows its variance.
 
     Args:
-        frames: labelled structures with any of the three labels. The weights of a label divide its noise variance.
+        frames: labelled structures with any of the three labels. The weights of a label divide its noise variance; of
+            weight 0 it is left out.
         models: one kernel, or several that add up (GAP on descriptors, TwoBodyGAP, ThreeBodyGAP). None: SOAP (n 8,
             l 6) with 500 points and zeta 4.
         delta: scale of each kernel, eV: of the energy of an atom, a pair or a triplet.
@@ -276,6 +277,8 @@ def fit_gap(
     methods = (points,) * len(chosen) if points is None or isinstance(points, str) else tuple(points)
     if not chosen or len(methods) != len(chosen):
         raise ConfigError(f"Wanted kernels, and a way to choose points for all or each: {len(chosen)}, {points!r}.")
+    if np.ndim(delta) and len(np.ravel(delta)) not in (1, len(chosen)):
+        raise ConfigError(f"delta: wanted one scale for all kernels or one for each of {len(chosen)}, got {delta!r}.")
     deltas = tuple(np.broadcast_to(np.asarray(delta, dtype=np.float64), len(chosen)).tolist())
     scales = Scales(deltas, sigma_energy, sigma_forces, sigma_virial)
     if not all(np.isfinite(v) and v > 0 for v in (*deltas, sigma_energy, sigma_forces, sigma_virial)):
@@ -354,6 +357,8 @@ def _process(
             stress = np.array([labels.stress[a, b] for a, b in VOIGT]) * frame.structure.volume
             parts.append(("virial", virial, stress, labels.stress_weight / n * _DOUBLED))
         for kind, rows, targets, weight in parts:
+            kept = weight > 0  # what has no weight is no label, whatever it holds
+            rows, targets, weight = rows[kept], targets[kept], weight[kept]
             if not np.isfinite(targets).all():
                 raise DataError(f"A label of frame {k} is NaN or infinite ({kind}). Drop it, or set its weight to 0.")
             root = np.sqrt(weight)[:, None]

@@ -17,7 +17,7 @@ from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.potential.dimers import secure
 from jorbit.potential.potential import Potential
 from jorbit.train.checkpoint import has_checkpoints
-from jorbit.train.fingerprint import checksum, digest_of, weights_checksum
+from jorbit.train.fingerprint import checksum, digest_of, params_checksum, weights_checksum
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.heads import OWN, HeadData, HeadedPotential, HeadsResult, picked
@@ -211,7 +211,7 @@ def _train(
         loop = Loop(problem, place, report)
         loop.seconds["prepare"] = time.perf_counter() - started
         if place is not None:
-            loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem, plan))
+            loop.open_folder(resume, _fingerprint(potential, frames, held_out, problem, plan, initial))
         try:
             with interrupts(True) as stopped:
                 loop.run(stopped)
@@ -260,11 +260,14 @@ def _fingerprint(
     validation: Sequence[Frame],
     problem: Problem,
     plan: HeadPlan | None,
+    initial: Params | None,
 ) -> str:
     settings = problem.config.to_json()
     for name in ("max_minutes", "checkpoint_minutes", "log_every", "log_to", "devices", "on_disk"):
         del settings[name]  # changes nothing about the parameters
-    content = [repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(frames)]
+    content = [repr(potential), settings, checksum(frames), checksum(validation), weights_checksum(problem.frames)]
+    if initial is not None:  # frozen parameters are taken from them again
+        content.append(params_checksum(initial))
     if plan is not None:
         content.append([repr(plan.heads), plan.train.tolist(), repr(plan.reference_energies)])
     return digest_of(content)
@@ -279,6 +282,14 @@ def _summary(
         return int(sum(np.size(leaf) for leaf in jax.tree.leaves(tree)))
 
     best = memory.best_epoch if problem.valid is not None else 0
+    blind = [e["epoch"] for e in memory.epochs if not np.isfinite(e.get("validation", e)["loss"])]
+    if blind:
+        notes = (
+            *notes,
+            f"The validation loss is not finite after {len(blind)} of {len(memory.epochs)} epochs, first after epoch "
+            f"{blind[0]}: these cannot be chosen. The model makes no sense for a frame there: look for it with "
+            "jorbit.train.evaluate.",
+        )
     return GradientReport(
         n_frames=problem.train.n_frames,
         n_validation=held_out,

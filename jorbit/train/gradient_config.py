@@ -99,6 +99,8 @@ class GradientConfig:
             raise ConfigError(f"on_failure must be 'stop' or 'rollback', got {self.on_failure!r}.")
         if not 0 < self.plateau_factor < 1:
             raise ConfigError(f"plateau_factor must lie between 0 and 1, got {self.plateau_factor}.")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience must be a positive number of epochs, or None for never, got {self.patience}.")
         if self.checkpoint_minutes < 0:
             raise ConfigError(f"checkpoint_minutes must not be negative, got {self.checkpoint_minutes}.")
         self.build_schedule(1)

@@ -1,5 +1,6 @@
 """What a gradient training tells about itself: a log line by line, and a summary at the end."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jorbit.potential.state_files import write_whole
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.log_sinks import Sink, numbers_of
 
@@ -62,8 +64,9 @@ class RunLog:
         if self.path is None:
             return
         kept = [] if step is None else [line for line in self._lines() if json.loads(line).get("step", 0) <= step]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        with contextlib.suppress(OSError):  # a full disk costs lines, not the training
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
 
     def _lines(self) -> list[str]:
         if self.path is None or not self.path.exists():

@@ -266,12 +266,14 @@ class Loop:
 
     def _handle_trouble(self, order: Sequence[Batch]) -> None:
         """The state stands still before the step that failed: say which frames, then stop or go back."""
-        config, step = self.problem.config, _whole(self.state.step)
+        config, state = self.problem.config, self.state
+        trouble, steps = np.atleast_1d(state.trouble), np.atleast_1d(state.step)
+        # Of an ensemble: the member that stands still for longest. The others have gone on.
+        k = int(np.argmin(np.where(trouble > 0, steps, np.iinfo(np.int32).max)))
+        step = int(steps[k])
         members = self.problem.train.frames_of(order[step - self.epoch * len(order)])
-        what = (
-            "is not finite" if _whole(self.state.trouble) == 1 else f"is more than {config.explosion:g} times its mean"
-        )
-        loss, norm, mean = (_mean(x) for x in (self.state.loss, self.state.gradient_norm, self.state.typical))
+        what = "is not finite" if trouble[k] == 1 else f"is more than {config.explosion:g} times its mean"
+        loss, norm, mean = (float(np.atleast_1d(x)[k]) for x in (state.loss, state.gradient_norm, state.typical))
         message = (
             f"Step {step + 1}: the loss {loss:.4g} {what} (length of the gradient {norm:.3g}, mean of the loss before "
             f"{mean:.3g}). Frames of the batch: {members}."
@@ -349,5 +351,5 @@ def _mean(values: Any) -> float:
 
 
 def _whole(values: Any) -> int:
-    """Steps are the same for all members of an ensemble; trouble of one is trouble of all."""
+    """Steps are the same for all members of an ensemble without trouble; trouble of one is trouble of all."""
     return int(np.asarray(values).max())

@@ -15,11 +15,11 @@ from jorbit.core.species import SYMBOLS
 from jorbit.core.structure import Frame, Structure
 from jorbit.graphs.batching import build_graph, unbatch
 from jorbit.orbits import OrbitResult
-from jorbit.potential.labelling import label_structures
-from jorbit.potential.orbit_reference import FoundOrbits, as_reference
+from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.train.buckets import batches
+from jorbit.train.labelled import label_frames, labelled_for
 from jorbit.train.progress import Progress, reporting
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # the six independent components of a stress
@@ -195,7 +195,10 @@ def evaluate(
     frames = list(frames)
     if not frames:
         raise DataError("There are no frames to evaluate. Is the data file empty, or the limit 0?")
-    structures = potential.labelled(f.structure for f in frames)
+    if potential.species.has_orbits:  # isolated atoms have none
+        structures = [f.structure for f in labelled_for(potential, frames)]
+    else:
+        structures = potential.labelled(f.structure for f in frames)
     frames = _with_orbits(frames, structures, orbits)
     energy: dict[int, float] = {}
     forces: dict[int, np.ndarray] = {}
@@ -269,9 +272,7 @@ def _with_orbits(
 ) -> list[Frame]:
     """Frames whose structures carry the orbits that errors are listed by."""
     if orbits is not None:
-        reference = as_reference(orbits)
-        bare = [dataclasses.replace(f.structure, orbits=None) for f in frames]
-        labelled = label_structures(bare, reference.species, reference)
+        labelled = [f.structure for f in label_frames(frames, orbits)]
     return [
         frame if structure.orbits is None else dataclasses.replace(frame, structure=structure)
         for frame, structure in zip(frames, labelled, strict=True)

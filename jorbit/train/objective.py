@@ -115,6 +115,8 @@ def check_charge_labels(frames: Iterable[Frame]) -> None:
 def reweighted(frames: Sequence[Frame], by_kind: Mapping[str, float]) -> list[Frame]:
     """Frames whose label weights are multiplied by the weight of their config_type; others stay as they are.
 
+    Charges have no weight of their own: a factor of 0 leaves them out, any other leaves them as they are.
+
     Args:
         frames: labelled structures.
         by_kind: config_type -> factor on the weights of energy, forces and stress.
@@ -134,6 +136,8 @@ def reweighted(frames: Sequence[Frame], by_kind: Mapping[str, float]) -> list[Fr
 
 def _scaled(labels: Labels, factor: float) -> Labels:
     names = ("energy_weight", "forces_weight", "stress_weight")
+    if factor == 0:
+        labels = dataclasses.replace(labels, charges=None)
     return dataclasses.replace(labels, **{n: factor * getattr(labels, n) for n in names})
 
 

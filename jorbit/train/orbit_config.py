@@ -49,7 +49,7 @@ class OrbitsConfig(_Options):  # type: ignore[misc, valid-type]
 
 
 def attach_orbits(config: OrbitsConfig | None, split: Split) -> tuple[Split, FoundOrbits | None]:
-    """All frames labelled, training frames weighted, and the reference that the potential keeps.
+    """All frames labelled, and the reference that the potential keeps.
 
     Raises:
         OrbitError: a frame that is not the system the orbits were found in.
@@ -57,7 +57,11 @@ def attach_orbits(config: OrbitsConfig | None, split: Split) -> tuple[Split, Fou
     if config is None:
         return split, None
     reference = FoundOrbits.of(config.result(split))
-    parts = [label_frames(part, reference) for part in split]
-    if config.weights is not None:
-        parts[0] = weigh_orbits(parts[0], config.weights)
-    return Split(*parts), reference
+    return Split(*(label_frames(part, reference) for part in split)), reference
+
+
+def with_orbit_weights(config: OrbitsConfig | None, split: Split, *, in_square: bool = False) -> Split:
+    """Labelled training frames with weights by orbit, where the configuration wants any; see `weigh_orbits`."""
+    if config is None or config.weights is None:
+        return split
+    return split._replace(train=weigh_orbits(split.train, config.weights, in_square=in_square))

@@ -7,20 +7,24 @@ import numpy as np
 
 from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.structure import Frame
+from jorbit.datasets.isolated import is_isolated_atom
 
 SMALLEST_SPREAD = 1e-3  # of the spread of all forces; an orbit whose forces never vary must not take all the weight
 
 
-def weigh_orbits(frames: Sequence[Frame], kind: str = "equal") -> list[Frame]:
+def weigh_orbits(frames: Sequence[Frame], kind: str = "equal", *, in_square: bool = False) -> list[Frame]:
     """The frames with a force weight for each atom that depends on its orbit; the mean weight stays what it was.
 
-    "equal": w = (N / number of orbits) / members, so that the forces of all orbits count alike, however many atoms
-    belong to them. "variance": w proportional to 1 / mean square force of the orbit, so that relative errors count.
-    Members and mean squares are those of all frames together. Errors in `evaluate` stay unweighted.
+    "equal": w = (N / number of orbits) / members, so that the squared errors of all orbits count alike, however many
+    atoms belong to them. "variance": w proportional to 1 / mean square force of the orbit, so that relative errors
+    count. Members and mean squares are those of all frames together; isolated atoms stay as they are. Errors in
+    `evaluate` stay unweighted.
 
     Args:
         frames: structures with orbits, and forces.
         kind: "equal" or "variance".
+        in_square: for fits whose weights multiply errors before they are squared, as `jorbit.fit` does: the root of w.
+            Training by gradients and Gaussian processes multiply squared errors.
 
     Raises:
         DataError: a structure without orbits, or no forces.
@@ -34,7 +38,7 @@ def weigh_orbits(frames: Sequence[Frame], kind: str = "equal") -> list[Frame]:
     """
     if kind not in ("equal", "variance"):
         raise ConfigError(f"Weights by orbit are 'equal' or 'variance', got {kind!r}.")
-    with_forces = [f for f in frames if f.labels.forces is not None]
+    with_forces = [f for f in frames if _is_weighed(f)]
     if not with_forces:
         raise DataError("Weights by orbit are weights of forces, and none of the frames has forces.")
     keys = [_keys(f) for f in with_forces]
@@ -50,8 +54,13 @@ def weigh_orbits(frames: Sequence[Frame], kind: str = "equal") -> list[Frame]:
         mean_square = np.bincount(index, weights=squares, minlength=len(rows)) / count
         weight = 1.0 / np.maximum(mean_square, SMALLEST_SPREAD**2 * max(float(squares.mean()), 1e-300))
     weight = weight * count.sum() / (weight * count).sum()  # mean 1 over atoms
+    weight = np.sqrt(weight) if in_square else weight
     lookup = {tuple(row): float(w) for row, w in zip(rows.tolist(), weight, strict=True)}
     return [_weighed(frame, lookup) for frame in frames]
+
+
+def _is_weighed(frame: Frame) -> bool:
+    return frame.labels.forces is not None and not is_isolated_atom(frame)
 
 
 def _keys(frame: Frame) -> np.ndarray:
@@ -65,7 +74,7 @@ def _keys(frame: Frame) -> np.ndarray:
 
 
 def _weighed(frame: Frame, lookup: dict[tuple[int, int], float]) -> Frame:
-    if frame.labels.forces is None:
+    if not _is_weighed(frame):
         return frame
     own = np.array([lookup[tuple(key)] for key in _keys(frame).tolist()])
     return dataclasses.replace(

@@ -14,6 +14,7 @@ from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
 from jorbit.datasets import HDF5, read
 from jorbit.datasets.hdf5 import HDF5Frames
+from jorbit.datasets.isolated import is_isolated_atom
 from jorbit.models import MODELS
 from jorbit.potential.artefact import load, save
 from jorbit.potential.potential import Potential, component_registry
@@ -31,7 +32,7 @@ from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.heads import HeadData
 from jorbit.train.metrics import Metrics, evaluate
-from jorbit.train.orbit_config import attach_orbits
+from jorbit.train.orbit_config import attach_orbits, with_orbit_weights
 from jorbit.train.parallel import writes_files
 from jorbit.train.progress import Progress, Report, reporting
 from jorbit.train.report import FitReport
@@ -158,11 +159,19 @@ def _sum_of_terms(
     potential, initial = starting_point(config, together(labelled, others))
     if orbits is not None:
         potential = dataclasses.replace(potential, orbits=orbits)
-    if config.gradient is None and (config.gap is not None or kernels_of(potential)):
+    by_process = config.gradient is None and (config.gap is not None or bool(kernels_of(potential)))
+    by_gradient = not by_process and trains_by_gradient(config, potential)
+    if (by_process or by_gradient) and "fit" in config.model_fields_set:
+        raise ConfigError(
+            "The key 'fit' is about closed-form fits of linear terms, and this potential is "
+            + ("a Gaussian process (the key 'gap')." if by_process else "trained by gradients (the key 'gradient').")
+        )
+    in_square = not (by_process or by_gradient)
+    labelled = with_orbit_weights(config.orbits, labelled, in_square=in_square)
+    if by_process:
         if config.heads is not None:
             raise ConfigError(_HEADS_OF_NETWORKS)
         return lambda report: (labelled, _gaussian_process(config, labelled, potential, report, resume))
-    by_gradient = trains_by_gradient(config, potential)
     if resume and not by_gradient:
         raise ConfigError("There is nothing to resume: this potential is fitted in closed form.")
     if config.heads is not None:
@@ -321,15 +330,30 @@ def _grades(trained: _Trained, validation: Sequence[Frame]) -> dict[str, Any]:
 
 
 def read_split(config: DataConfig) -> Split:
-    """The frames of a configuration: sources of their own, or parts of the training source."""
+    """The frames of a configuration: sources of their own, or parts of the training source.
+
+    Isolated atoms are always trained on, beside the frames asked for: reference energies are found in them.
+    """
     frames = _read_sources(config.train, config.limit)
     parts = {"valid": config.valid, "test": config.test}
     sizes = {name: value for name, value in parts.items() if isinstance(value, int | float)}
     split = random_split(frames, train=config.train_size, seed=config.seed, **sizes)
     if not sizes and config.train_size is None:
         split = Split(frames, [], [])
+    elif not isinstance(frames, HDF5Frames):
+        split = _with_isolated_atoms(split, frames)
     others = {name: _read_sources(v, config.limit) for name, v in parts.items() if isinstance(v, str | list)}
     return split._replace(**others)
+
+
+def _with_isolated_atoms(split: Split, frames: Sequence[Frame]) -> Split:
+    """The split with all isolated atoms among the training frames, and nowhere else."""
+    alone = [f for f in frames if is_isolated_atom(f) and f.labels.energy is not None]
+    if not alone:
+        return split
+    known = {id(f) for f in alone}
+    train, valid, test = ([f for f in part if id(f) not in known] for part in split)
+    return Split([*alone, *train], valid, test)
 
 
 def _read_sources(sources: str | list[str], limit: int | None) -> Sequence[Frame]:

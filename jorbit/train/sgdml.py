@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -96,8 +97,9 @@ class Problem:
         if self.use_energies and energies is not None:
             return params | {"energy_weights": np.array(alphas[n:]), "constant": np.array(energies.mean())}
         if energies is not None:
-            predicted = predict_geometries(self.term, params, self.labels.positions)[0]
-            params["constant"] = np.array((energies - predicted).mean())
+            known = np.isfinite(energies)
+            predicted = predict_geometries(self.term, params, self.labels.positions[known])[0]
+            params["constant"] = np.array((energies[known] - predicted).mean())
         return params
 
 
@@ -124,7 +126,8 @@ def fit_sgdml(
     a few hundred frames; time grows with the third power of frames x atoms, memory with the second.
 
     Args:
-        frames: of one system with its atoms in one order, with forces (eV/Å); a few hundred. Energies fix the constant.
+        frames: of one system with its atoms in one order, with forces (eV/Å); a few hundred. Energies fix the constant,
+            those of some frames as well. All forces weigh the same.
         validation: frames that choose σ by their force error. Without them, a seeded tenth of the frames (at most 200)
             is held out for the choice and used then, too.
         sigma: length scale of the kernel; several to choose from; None: a search on the logarithmic grid from 5 to 500.
@@ -177,7 +180,7 @@ def fit_sgdml(
         raise DataError("A single atom has no distances to learn from.")
     labels = labels_of(frames, term)
     valid = None if validation is None else labels_of(list(validation), term, "validation")
-    if use_energies and labels.energies is None:
+    if use_energies and (labels.energies is None or not np.isfinite(labels.energies).all()):
         raise DataError("use_energies=True needs an energy in every frame. Leave it out, or add the energies.")
     group, notes = choose_permutations(permutations, labels.structures, orbits=orbits, most=max_permutations)
     everything = _problem(term, labels, group, regularization, use_energies)
@@ -201,6 +204,7 @@ def fit_sgdml(
         solution = best[1]
         if solution is None or problem is not everything:
             solution = _solve(everything, best[0], solver, budget, iterative, report)
+        _forget_search(iterative, candidates, solution)
         seconds["solve"] = time.perf_counter() - started
 
         params = {"sgdml": everything.params(solution.alphas, best[0])}
@@ -262,6 +266,7 @@ def _held_out(problem: Problem, seed: int) -> tuple[Problem, ForceLabels]:
 
     def part(chosen: np.ndarray) -> ForceLabels:
         energies = None if labels.energies is None else labels.energies[chosen]
+        energies = None if energies is None or np.isnan(energies).all() else energies
         kept = [labels.structures[k] for k in chosen]
         return ForceLabels(kept, labels.positions[chosen], labels.forces[chosen], energies)
 
@@ -303,7 +308,7 @@ def _search(
         value = candidates[k]
         if value not in errors:
             try:
-                solution = _solve(problem, value, solver, budget, iterative, report)
+                solution = _solve(problem, value, solver, budget, _for_search(iterative, value), report)
                 forces = predict_geometries(problem.term, problem.params(solution.alphas, value), valid.positions)[1]
                 error = float(np.sqrt(((forces - valid.forces) ** 2).mean()))
             except SingularSystemError:
@@ -322,11 +327,32 @@ def _search(
     else:
         for k in range(len(candidates)):
             error_of(k)
+    for k in range(len(candidates) if kept[1] is None else 0):  # none of those looked at can be factorised
+        error_of(k)
     if kept[1] is None:
         raise SingularSystemError(
             "No σ that was tried gives a kernel matrix that can be factorised. Raise the regularization (1e-8, say)."
         )
     return kept, dict(sorted(errors.items()))
+
+
+def _for_search(iterative: IterativeOptions, sigma: float) -> IterativeOptions:
+    """Each σ that is tried has a checkpoint of its own, so that a search goes on where it was."""
+    if iterative.checkpoint is None:
+        return iterative
+    path = pathlib.Path(iterative.checkpoint)
+    return dataclasses.replace(iterative, checkpoint=path.with_name(f"{path.stem}.sigma{sigma:.6g}{path.suffix}"))
+
+
+def _forget_search(iterative: IterativeOptions, candidates: Sequence[float], solution: Solution) -> None:
+    """Remove the checkpoints of a search that has come to its end."""
+    reached = solution.residual is None or solution.residual <= iterative.tolerance
+    if iterative.checkpoint is None or len(candidates) < 2 or not reached:
+        return
+    for sigma in candidates:
+        path = _for_search(iterative, sigma).checkpoint
+        if path is not None:
+            pathlib.Path(path).unlink(missing_ok=True)
 
 
 def closed_form_bytes(n_rows: int) -> float:
@@ -343,7 +369,7 @@ def _iterate(problem: Problem, sigma: float, budget: float, iterative: Iterative
         f"The iteration stopped at a residual of {found.residual:.2g} and not at {iterative.tolerance:.2g}: frames may "
         "be too much alike, or sigma too small. Go on with more memory or n_inducing, from a checkpoint (resume)."
     )
-    notes = () if found.converged else (note,)
+    notes = (*found.notes, *(() if found.converged else (note,)))
     return Solution(found.alphas, "iterative", found.n_steps, found.residual, notes)
 
 

@@ -21,6 +21,7 @@ import math
 import os
 import pathlib
 import time
+import zipfile
 from collections.abc import Callable
 
 import jax
@@ -76,6 +77,7 @@ class Iterated:
         residual: relative.
         converged: whether the tolerance was reached.
         n_inducing: columns of the preconditioner at the end.
+        notes: what the user should know.
     """
 
     alphas: Float[np.ndarray, " rows"]
@@ -83,6 +85,7 @@ class Iterated:
     residual: float
     converged: bool
     n_inducing: int
+    notes: tuple[str, ...] = ()
 
 
 def iterative_bytes(n_rows: int, n_inducing: int) -> float:
@@ -130,7 +133,7 @@ def solve_iteratively(
     z = precondition(residual)
     direction, rz = z, float(residual @ z)
     best, best_step, first = math.inf, 0, float(np.linalg.norm(residual)) / size
-    best_alphas = alphas
+    best_alphas, unsaved = alphas, ""
     with interrupts(True) as stopped:
         while True:
             relative = float(np.linalg.norm(residual)) / size
@@ -141,7 +144,7 @@ def solve_iteratively(
             done = relative <= options.tolerance or n_steps >= options.max_steps or stopped()
             if done or time.perf_counter() - saved > _SAVE_EVERY:
                 saved = time.perf_counter()
-                _save(options, mark, best_alphas, n_steps, best)
+                unsaved = _save(options, mark, best_alphas, n_steps, best)
             if done:
                 break
             if n_steps - best_step >= _PATIENCE:
@@ -161,7 +164,8 @@ def solve_iteratively(
             z = precondition(residual)
             direction, rz = z + (float(residual @ z) / rz) * direction, float(residual @ z)
             n_steps += 1
-    return Iterated(best_alphas, n_steps, best, best <= options.tolerance, n_inducing)
+    notes = (unsaved,) if unsaved else ()
+    return Iterated(best_alphas, n_steps, best, best <= options.tolerance, n_inducing, notes)
 
 
 def products_with(
@@ -287,10 +291,12 @@ def _resumed(options: IterativeOptions, mark: str, n_rows: int) -> Float[np.ndar
     if not path.exists():
         return np.zeros(n_rows)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             theirs, alphas = str(stored["mark"]), stored["alphas"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is no checkpoint of a kernel fit ({error}). Start without resume.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is no checkpoint of a kernel fit, or is damaged ({error}). Remove it, or start without resume."
+        ) from error
     if theirs != mark:
         raise DataError(
             f"{path} belongs to a fit of other frames, permutations, σ or λ: give those again, or start without resume."
@@ -298,15 +304,22 @@ def _resumed(options: IterativeOptions, mark: str, n_rows: int) -> Float[np.ndar
     return alphas
 
 
-def _save(options: IterativeOptions, mark: str, alphas: np.ndarray, n_steps: int, residual: float) -> None:
+def _save(options: IterativeOptions, mark: str, alphas: np.ndarray, n_steps: int, residual: float) -> str:
+    """Save, and say what hindered it: a full disk costs the checkpoint, not the hours before it."""
     if options.checkpoint is None:
-        return
+        return ""
     path = pathlib.Path(options.checkpoint)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as stream:
             np.savez(stream, mark=mark, alphas=alphas, n_steps=n_steps, residual=residual)
         os.replace(part, path)
+    except OSError as error:
+        return (
+            f"The coefficients could not be saved to {path}: {error.strerror or error}. The iteration went on; an "
+            "earlier checkpoint, if there is one, stays."
+        )
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+    return ""

@@ -22,7 +22,7 @@ class ForceLabels:
         structures: the frames.
         positions: [frames, atoms, 3], Å.
         forces: eV/Å.
-        energies: eV, or None when a frame has none.
+        energies: eV, NaN where a frame has none; None when no frame has one.
     """
 
     structures: list[Structure]
@@ -62,20 +62,20 @@ def labels_of(frames: Sequence[Frame], term: SGDML, what: str = "training") -> F
             term.check_structure(structure)
         except StructureError as error:
             raise StructureError(f"{what} frame {k}: {error}") from error
-        if frame.labels.forces is None:
+        if frame.labels.forces is None or not np.all(frame.labels.forces_weight):
             raise DataError(
-                f"Frame {k} of the {what} frames has no forces, and sGDML learns from forces. Leave out frames "
-                "without, or fit energies with another model (jorbit.fit)."
+                f"Frame {k} of the {what} frames has no forces, or some of weight 0, and sGDML learns from the forces "
+                "on all atoms. Leave out such frames, or fit another model (jorbit.fit)."
             )
         if not np.isfinite(frame.labels.forces).all():
             raise DataError(f"Forces of {what} frame {k} are NaN or infinite: drop the frame.")
-    energies = [f.labels.energy for f in frames]
-    known = [e for e in energies if e is not None and np.isfinite(e)]
+    labels = [f.labels for f in frames]
+    energies = [x.energy if x.energy is not None and x.energy_weight else np.nan for x in labels]
     return ForceLabels(
         structures=[f.structure for f in frames],
         positions=np.stack([np.asarray(f.structure.positions, dtype=np.float64) for f in frames]),
         forces=np.stack([np.asarray(f.labels.forces, dtype=np.float64) for f in frames]),
-        energies=np.array(known, dtype=np.float64) if len(known) == len(frames) else None,
+        energies=np.array(energies, dtype=np.float64) if np.isfinite(energies).any() else None,
     )
 
 

@@ -36,8 +36,9 @@ def random_split(
 
     Args:
         frames: what to split; not changed.
-        train, valid, test: numbers of frames (int) or fractions of all (float). `train=None` takes what the others
-            leave; `valid=None` and `test=None` are empty.
+        train, valid, test: numbers of frames (int) or fractions of all (float), rounded; where rounding asks for more
+            frames than there are, the largest fraction gives way. `train=None` takes what the others leave;
+            `valid=None` and `test=None` are empty.
         seed: of the shuffle.
 
     Raises:
@@ -50,8 +51,14 @@ def random_split(
         [6, 0, 2]
     """
     total = len(frames)
-    n_valid, n_test = _count(valid, total, "valid"), _count(test, total, "test")
-    n_train = max(total - n_valid - n_test, 0) if train is None else _count(train, total, "train")
+    sizes = {"train": train, "valid": valid, "test": test}
+    counts = {name: _count(size, total, name) for name, size in sizes.items()}
+    fractions = [name for name, size in sizes.items() if isinstance(size, float)]
+    wanted = sum(sizes[name] * total if name in fractions else n for name, n in counts.items())
+    if sum(counts.values()) > total >= wanted - 1e-6:
+        counts[max(fractions, key=counts.__getitem__)] -= sum(counts.values()) - total
+    n_valid, n_test = counts["valid"], counts["test"]
+    n_train = max(total - n_valid - n_test, 0) if train is None else counts["train"]
     if n_train + n_valid + n_test > total:
         raise DataError(
             f"Wanted {n_train} training + {n_valid} validation + {n_test} test frames, but there are {total}. "

@@ -125,13 +125,14 @@ def reference_energies(
     used = frozenset(k for k, f in enumerate(frames) if isolated and _is_isolated(f))
     energies = np.array([fixed.get(int(z), 0.0) for z in numbers])
     directions = np.zeros((len(species), 0))
-    rows = [f for k, f in enumerate(frames) if k not in used and f.labels.energy is not None and f.labels.energy_weight]
-    if missing and rows and use_compositions:
-        elements = SpeciesTable.from_numbers(species.numbers)
-        counts = compositions([dataclasses.replace(f.structure, orbits=None) for f in rows], elements)
+    elements = SpeciesTable.from_numbers(species.numbers)
+    counts, targets = np.zeros((0, len(elements))), np.zeros(0)
+    if missing and use_compositions:
+        counts, targets = _energies_of_compositions((f for k, f in enumerate(frames) if k not in used), elements)
+    if len(targets):
         row_of = elements.index(numbers)
         fixed_energies = np.array([fixed.get(z, 0.0) for z in elements.numbers])
-        targets = np.array([f.labels.energy for f in rows], dtype=np.float64) - counts @ fixed_energies
+        targets = targets - counts @ fixed_energies
         free = np.array([z not in fixed for z in elements.numbers])
         # Per atom, so that large structures do not decide alone.
         n_atoms = counts.sum(axis=1)
@@ -144,6 +145,18 @@ def reference_energies(
         solution = np.linalg.lstsq(unknown @ basis.T, targets / n_atoms, rcond=None)[0]
         energies = energies + directions @ solution
     return References(energies, directions, used)
+
+
+def _energies_of_compositions(
+    frames: Iterable[Frame], elements: SpeciesTable
+) -> tuple[Float[np.ndarray, "rows species"], Float[np.ndarray, " rows"]]:
+    """Compositions and energies of the frames that have an energy, one frame in memory at a time."""
+    counts, energies = [], []
+    for frame in frames:
+        if frame.labels.energy is not None and frame.labels.energy_weight:
+            counts.append(compositions([dataclasses.replace(frame.structure, orbits=None)], elements)[0])
+            energies.append(frame.labels.energy)
+    return np.array(counts).reshape(len(counts), len(elements)), np.array(energies, dtype=np.float64)
 
 
 def mean_energy_baseline(frames: Sequence[Frame], species: SpeciesTable | None = None) -> tuple[Potential, Params]:

@@ -37,7 +37,8 @@ class TrainState:
         step: updates so far.
         loss, gradient_norm: of the last step.
         epoch_loss: sum over the steps of this epoch.
-        typical: running mean of the loss, to notice explosions.
+        typical: running mean of the loss, to notice explosions; over batches that have something to learn, 0 before the
+            first of them.
         trouble: 0 while all is well; 1 when a loss or gradient was not finite, 2 when the loss exploded. From then on
             the state stands still.
     """
@@ -142,14 +143,16 @@ def _step(
 
         return jax.vmap(member)(state)
 
-    def loss_of(trained: Any) -> Array:
+    def loss_of(trained: Any) -> tuple[Array, Array]:
         prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
-        return objective(prediction, labels, graph)
+        nothing = jax.tree.map(jnp.zeros_like, prediction)
+        return objective(prediction, labels, graph), objective(nothing, labels, graph) > 0
 
-    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    # A batch of free atoms, or without labels, costs nothing and tells nothing about the size of a loss.
+    (loss, counts), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     norm = _norm(gradient)
-    first = state.step == 0
-    exploded = ~first & (loss > explosion * state.typical)
+    seen = state.typical > 0
+    exploded = seen & (loss > explosion * state.typical)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     code = jnp.where(finite, jnp.where(exploded, 2, 0), 1).astype(jnp.int32)
     params, moments = optimizer.update(gradient, state.optimizer, state.params, learning_rate.astype(loss.dtype))
@@ -161,7 +164,7 @@ def _step(
         loss=loss,
         gradient_norm=norm,
         epoch_loss=state.epoch_loss + loss,
-        typical=jnp.where(first, loss, 0.98 * state.typical + 0.02 * loss),
+        typical=jnp.where(counts, jnp.where(seen, 0.98 * state.typical + 0.02 * loss, loss), state.typical),
         trouble=code,
     )
     stopped = state.trouble > 0

@@ -140,12 +140,13 @@ def last_layer_uncertainty(
                 rows = last_layer(potential, params, graph, parameters)
                 vector = np.asarray(rows.vector(params), dtype=np.float64)
                 precision = np.eye(len(vector)) / max(float(np.mean(vector**2)), 1e-12)
-            n = frame.structure.n_atoms
-            if noise[0] is not None and frame.labels.energy is not None:
+            n, labels = frame.structure.n_atoms, frame.labels
+            if noise[0] is not None and labels.energy is not None and labels.energy_weight:
                 x = np.asarray(_energy_row(rows, potential, params, graph))[None]
                 precision += x.T @ x / max(noise[0], _LEAST_NOISE) ** 2
-            if noise[1] is not None and frame.labels.forces is not None:
-                x = np.asarray(_force_rows(rows, potential, params, graph))[:n].reshape(3 * n, -1)
+            known = np.broadcast_to(np.asarray(labels.forces_weight) > 0, n)
+            if noise[1] is not None and labels.forces is not None and known.any():
+                x = np.asarray(_force_rows(rows, potential, params, graph))[:n][known].reshape(3 * known.sum(), -1)
                 precision += x.T @ x / max(noise[1], _LEAST_NOISE) ** 2
             report("last layer", k + 1, len(frames))
         if rows is None:
@@ -190,7 +191,7 @@ def uncertainty_of(
 ) -> LinearUncertainty:
     """The uncertainty of a model that was fitted earlier: the posterior of a linear one, the last layer of a network.
 
-    A linear fit is done again with the ridge and the weights of its provenance, which gives the posterior.
+    A linear fit is done again with the ridge and all weights of its provenance, which gives the posterior.
 
     Args:
         potential: sum of terms.
@@ -215,8 +216,9 @@ def uncertainty_of(
         options["weights"] = FitWeights(**notes.get("weights", {}))
     fixed = {n: params[n] for n, t in zip(potential.names, potential.terms, strict=True) if not is_linear(t)}
     config = (provenance or {}).get("config") or {}
-    references = (config.get("fit") or {}).get("reference_energies")
-    again = fit(frames, potential, **options, fixed_params=fixed, reference_energies=references, progress=progress)
+    options["reference_energies"] = (config.get("fit") or {}).get("reference_energies")
+    options["orbit_weights"] = (config.get("orbits") or {}).get("weights")
+    again = fit(frames, potential, **options, fixed_params=fixed, progress=progress)
     for name in learned:
         for mine, theirs in zip(jax.tree.leaves(again.params[name]), jax.tree.leaves(params[name]), strict=True):
             off = float(np.abs(np.asarray(mine) - np.asarray(theirs)).max(initial=0.0))

@@ -1,5 +1,6 @@
 """Active learning: selection against brute force, and rounds that end alike however often they were killed."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -143,6 +144,15 @@ def test_it_stops_when_the_error_is_small_enough(tmp_path, frames):
     history, calls = active(tmp_path, frames, plan=plan)
     assert len(history) == 1 and calls == ["fit"]
     assert json.loads((tmp_path / "round_000" / "metrics.json").read_text()) == history[0]
+
+
+def test_an_error_to_reach_needs_frames_to_measure_it(tmp_path, frames):
+    nothing = {"fit": fitted, "explore": lambda *_: [], "label": lambda *_: None}
+    with pytest.raises(ConfigError, match="error on test frames"):
+        run_active(tmp_path / "a", frames[:8], ActivePlan(force_mae=0.01), **nothing)
+    bare = [dataclasses.replace(f, labels=jorbit.Labels(energy=f.labels.energy)) for f in frames[30:]]
+    with pytest.raises(DataError, match="need energies and forces"):
+        run_active(tmp_path / "b", frames[:8], ActivePlan(), test=bare, **nothing)
 
 
 def test_structures_that_no_reference_should_see_are_not_labelled(tmp_path, frames):

@@ -9,6 +9,7 @@ import yaml
 from toy_pair import TABLE, TOY, ToyPair, coefficients, labelled, random_structures, true_params
 
 import jorbit
+from jorbit import Frame, Labels, Structure
 from jorbit.core.errors import ConfigError
 from jorbit.datasets.extxyz import write_extxyz
 from jorbit.descriptors.ace import ACE
@@ -78,6 +79,8 @@ def test_a_network_names_its_descriptor_and_how_it_is_trained():
         ),
         ({"data": DATA, "potential": [{"name": "linear_ace", "cutoff": "far"}]}, r"'potential\[0\].cutoff'.*got 'far'"),
         ({"data": DATA, "potential": [{"name": "linear_ace", "n_species": 3}]}, "n_species is found from the data"),
+        ({"data": DATA, "gradient": {}, "gap": {}}, "'gap' and 'gradient' are two ways"),
+        ({"data": DATA, "sgdml": {}, "orbits": {"weights": "equal"}}, "no weights"),
         ({"data": DATA, "gradient": {"epoch": 3}}, "unknown key 'gradient.epoch'. Did you mean 'epochs'"),
         ({"data": DATA, "gradient": {"loss": {"force": 3}}}, "'gradient.loss.force'. Did you mean 'forces'"),
         ({"data": DATA, "gradient": {"ema": 2}}, "gradient: Wanted 0 <= ema < 1, got 2"),
@@ -173,6 +176,25 @@ def test_ctrl_c_while_measuring_keeps_the_fitted_model(files):
     result = train(config_for(files), progress=interrupt)
     assert result.interrupted and set(result.metrics) == {"train"}
     assert jorbit.load(result.path)[0] == result.potential
+
+
+def test_isolated_atoms_are_always_trained_on(files):
+    frames = labelled(random_structures(12, periodic=True, seed=2), TOY, true_params())
+    atoms = [
+        Frame(structure=Structure(positions=np.zeros((1, 3)), numbers=np.array([z])), labels=Labels(energy=e))
+        for z, e in ((1, -3.0), (8, -20.0))
+    ]
+    write_extxyz(files / "mixed.extxyz", [*atoms, *frames])
+    for seed in range(4):
+        data = {"train": str(files / "mixed.extxyz"), "train_size": 4, "valid": 0.5, "seed": seed}
+        split = read_split(load_config(config_for(files, data=data)).data)
+        found = [[f.labels.energy for f in part if f.structure.n_atoms == 1] for part in split]
+        assert found == [[-3.0, -20.0], [], []]
+
+
+def test_options_that_would_do_nothing_are_refused(files):
+    with pytest.raises(ConfigError, match="'fit' is about closed-form fits.*trained by gradients"):
+        train(config_for(files, gradient={"epochs": 1}), progress=lambda *_: pytest.fail("work began"))
 
 
 @pytest.mark.parametrize("output", ["out", "blocked/model.safetensors"])

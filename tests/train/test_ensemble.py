@@ -9,7 +9,7 @@ from toy_pair import PAIR_ONLY, TOY, RandomStart, coefficients, labelled, random
 
 from jorbit import Potential, load, predict
 from jorbit.core.compilation import compilations
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, TrainingError
 from jorbit.potential.artefact import load_grades
 from jorbit.potential.uncertainty import predict_spread
 from jorbit.train.gradient import train_by_gradient, train_ensemble
@@ -80,6 +80,18 @@ def test_one_file_for_each_member(frames, tmp_path):
     spread = predict_spread(grade, [structure])[0].forces
     both = np.std(forces, axis=0, ddof=1) * float(grade.forces_scale)
     np.testing.assert_allclose(spread, both, rtol=1e-3, atol=1e-3 * both.max())
+
+
+def test_trouble_of_one_member_names_its_own_batch(frames, tmp_path):
+    """One member stands still while the others finish the epoch, at whose end somebody looks."""
+    config = dataclasses.replace(CONFIG, batch_size=2, log_every=1000, explosion=1.5, epochs=1, ema=None)
+    with pytest.raises(
+        TrainingError, match=r"more than 1\.5 times its mean.*Frames of the batch: \[\d, \d\]"
+    ) as caught:
+        train_ensemble(POTENTIAL, frames, config=config, folder=tmp_path)
+    (written,) = tmp_path.glob("bad-batch-*.extxyz")
+    step = int(written.stem.split("-")[-1])
+    assert f"Step {step}:" in str(caught.value) and 1 < step <= 5
 
 
 def test_members_cannot_start_from_the_same_parameters(frames):

@@ -154,6 +154,8 @@ def test_bad_input_is_named(ethanol):
         fit_gap([], MODEL)
     with pytest.raises(ConfigError, match="positive"):
         fit_gap(ethanol[:2], MODEL, sigma_forces=0.0)
+    with pytest.raises(ConfigError, match="one scale for all kernels or one for each of 1"):
+        fit_gap(ethanol[:2], MODEL, delta=[1.0, 2.0])
     with pytest.raises(ConfigError, match="one of cur, fps, kmeans"):
         fit_gap(ethanol[:2], MODEL, points="best")
     with pytest.raises(ConfigError, match="kernel"):
@@ -161,3 +163,26 @@ def test_bad_input_is_named(ethanol):
     bare = [dataclasses.replace(f, labels=jorbit.Labels()) for f in ethanol[:2]]
     with pytest.raises(DataError):
         fit_gap(bare, MODEL)
+
+
+def test_labels_of_weight_zero_are_no_labels(ethanol):
+    """Neither the solution nor the evidence knows them, even if they are no numbers."""
+    small = GAP(descriptor=SOAP.tiny(3), n_points=8)
+    weight = np.where(ethanol[0].structure.numbers == 8, 0.0, 1.0)
+
+    def changed(oxygen):
+        return [
+            dataclasses.replace(
+                f,
+                labels=dataclasses.replace(
+                    f.labels, forces=np.where(weight[:, None] > 0, f.labels.forces, oxygen), forces_weight=weight
+                ),
+            )
+            for f in ethanol[:4]
+        ]
+
+    fits = [fit_gap(changed(oxygen), small) for oxygen in (np.nan, 3.0)]
+    assert fits[0].report.n_rows == {"energy": 4, "forces": 4 * 24, "virial": 0}
+    assert fits[0].report.scales == fits[1].report.scales
+    for name in ("points", "coefficients"):
+        np.testing.assert_array_equal(*(f.params["gap"][name] for f in fits))

@@ -16,6 +16,7 @@ from jorbit.models.readout import Readout
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.gradient import train_by_gradient
 from jorbit.train.gradient_config import GradientConfig
+from jorbit.train.loop import Loop
 from jorbit.train.metrics import evaluate
 from jorbit.train.objective import LossWeights
 from jorbit.train.optimizer import Schedule
@@ -118,6 +119,23 @@ def test_an_explosion_is_noticed_and_rolled_back(frames, tmp_path):
     assert scales == [0.5, 0.25, 0.125]
 
 
+def test_batches_without_labels_say_nothing_about_the_size_of_a_loss(frames):
+    bare = [dataclasses.replace(f, labels=Labels()) for f in frames[:9]]
+    for seed in range(3):  # the first batch has no label for most seeds
+        config = dataclasses.replace(SHORT, batch_size=1, epochs=1, seed=seed)
+        _, report = train_by_gradient(PAIR_ONLY, [*bare, *frames[9:12]], config=config)
+        assert report.n_steps == 12
+
+
+def test_a_validation_loss_that_is_no_number_is_told(frames, monkeypatch):
+    losses = iter([2.0, np.nan, 1.0])
+    monkeypatch.setattr(Loop, "_validate", lambda *_: {"loss": next(losses)})
+    _, report = train_by_gradient(PAIR_ONLY, frames[:16], frames[16:], SHORT)
+    assert report.best_epoch == 3 and any(
+        "not finite after 1 of 3 epochs, first after epoch 2" in n for n in report.notes
+    )
+
+
 def test_early_stop_and_plateau_follow_the_validation_loss(frames):
     """A learning rate far too large never gets better after the start."""
     config = dataclasses.replace(
@@ -152,6 +170,8 @@ def test_mistakes_in_the_call_are_explained(frames):
         Schedule("linear", peak=0.1, warmup=0, total=10)
     with pytest.raises(ConfigError, match="ema"):
         GradientConfig(ema=1.5)
+    with pytest.raises(ConfigError, match="patience"):
+        GradientConfig(patience=0)
     with pytest.raises(ConfigError, match="positive finite weight"):
         train_by_gradient(TOY, frames, config=GradientConfig(loss=LossWeights(0.0, 0.0, 0.0)))
     with pytest.raises(ConfigError, match="species_weights names"):

@@ -141,6 +141,16 @@ def test_the_loss_is_what_one_computes_by_hand(batch, x64):
     assert float(loss) == pytest.approx(2.0 * wanted, rel=1e-12)
 
 
+def test_a_kind_of_weight_zero_has_no_charges_either(batch):
+    charged = [
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, charges=np.zeros(f.structure.n_atoms)))
+        for f in batch
+    ]
+    for factor in (0.0, 0.5):
+        labels = [f.labels for f in reweighted(charged, {"hot": factor})]
+        assert [x.charges is None for x in labels] == [False, False, factor == 0.0]
+
+
 def test_weights_name_what_there_is(batch):
     with pytest.raises(ConfigError, match="config_types are"):
         reweighted(batch, {"cold": 2.0})

@@ -7,7 +7,7 @@ import pytest
 
 import jorbit
 from jorbit.core.errors import ConfigError, DataError
-from jorbit.core.structure import Frame, Labels
+from jorbit.core.structure import Frame, Labels, Structure
 from jorbit.datasets.extxyz import read_extxyz, write_extxyz
 from jorbit.models.linear_ace import LinearACE
 from jorbit.potential import Potential
@@ -81,6 +81,37 @@ def test_weight_one_is_the_plain_fit_and_weight_zero_takes_an_atom_out(frames):
     assert np.abs(fits[0].params["linear_ace"]["coefficients"] - plain).max() > 1e-3
     measured = evaluate(fits[0].potential, fits[0].params, without_oxygen(7.0))
     assert set(measured.force_errors_by_element()) == {"H", "C"}
+
+
+def test_a_closed_form_fit_counts_the_squared_errors_of_all_orbits_alike(frames):
+    """Its weights multiply errors: the roots of the shares."""
+    members = np.array([1, 1, 1, 1, 2, 2, 3, 3, 3])
+    by_hand = [
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, forces_weight=np.sqrt(9 / 6 / members)))
+        for f in frames
+    ]
+    fits = [small_fit(by_hand), small_fit(frames, orbit_weights="equal")]
+    np.testing.assert_allclose(*(f.params["linear_ace"]["coefficients"] for f in fits), rtol=1e-9, atol=1e-12)
+
+
+def test_isolated_atoms_have_no_orbits_and_stay_as_they_are(frames):
+    """A fit that learns their energies along with the rest weighs and measures what has orbits only."""
+    atoms = [
+        Frame(
+            structure=Structure(positions=np.zeros((1, 3)), numbers=np.array([z])),
+            labels=Labels(energy=energy, forces=np.zeros((1, 3))),
+        )
+        for z, energy in ((1, -10.0), (6, -50.0), (8, -100.0))
+    ]
+    assert all(one is other for one, other in zip(atoms, weigh_orbits([*frames, *atoms])[30:], strict=True))
+    table = jorbit.SpeciesTable.from_structures(f.structure for f in frames)
+    channels = tuple(int(np.flatnonzero(np.unique(table.numbers) == z)[0]) for z in table.numbers)
+    model = LinearACE(len(table), cutoff=2.5, max_degree=(4,), l_max=0, channel_of=channels)
+    potential = Potential((ReferenceEnergy(len(table)), model), table)
+    options = {"prior": "ridge", "ridge": 1e-6, "orbit_weights": "equal", "reference_energies": "fit"}
+    report = jorbit.fit([*frames, *atoms], potential, **options).report
+    assert report.n_rows["energy"] == 33 and report.training.n_frames == 33
+    assert set(report.training.force_errors_by_orbit()) == {"H0", "H1", "H2", "C0", "C1", "O0"}
 
 
 def test_heavier_orbits_are_fitted_better(frames):

@@ -1,5 +1,6 @@
 """Killed at any moment, a training goes on to the same parameters, bit for bit."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -16,7 +17,9 @@ import resumable
 
 import jorbit
 from jorbit.core.errors import ConfigError
-from jorbit.train import checkpoint
+from jorbit.train import checkpoint, gradient_report
+from jorbit.train.fingerprint import checksum
+from jorbit.train.gradient import train_by_gradient
 
 HERE = pathlib.Path(__file__).parent
 
@@ -104,12 +107,44 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, uninter
     assert any(line["event"] == "checkpoint failed" for line in logged(tmp_path))
 
 
+def test_a_full_disk_leaves_the_log_as_it_was(tmp_path, monkeypatch):
+    log = gradient_report.RunLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write("step", step=step)
+    before = (tmp_path / "log.jsonl").read_bytes()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gradient_report, "write_whole", full)
+        gradient_report.RunLog(tmp_path, step=2)
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+    gradient_report.RunLog(tmp_path, step=2)
+    assert [line["step"] for line in logged(tmp_path)] == [1, 2]
+
+
+def test_charges_and_orbits_belong_to_the_data():
+    frame = resumable.labelled(resumable.random_structures(1, periodic=True), resumable.TOY, resumable.true_params())[0]
+    s = frame.structure
+    others = [dataclasses.replace(s, charge=1.0), dataclasses.replace(s, orbits=np.zeros(s.n_atoms, int))]
+    digests = {checksum([dataclasses.replace(frame, structure=x)]) for x in (s, *others)}
+    assert len(digests) == 3
+
+
 def test_other_runs_are_not_mixed(tmp_path):
     resumable.run(tmp_path, max_minutes=0.0)
     with pytest.raises(ConfigError, match="holds checkpoints of an earlier run"):
         resumable.run(tmp_path)
     with pytest.raises(ConfigError, match="other data, another potential or other settings"):
         resumable.run(tmp_path, resume=True, learning_rate=0.1)
+    crystals = resumable.random_structures(12, periodic=True, seed=3)
+    frames = resumable.labelled(crystals, resumable.TOY, resumable.true_params())
+    options = {"config": dataclasses.replace(resumable.CONFIG, max_minutes=0.0), "folder": tmp_path / "tuned"}
+    first, second = ({"toy_pair": {"c": np.full(12, c)}} for c in (0.1, 0.2))
+    train_by_gradient(resumable.PAIR_ONLY, frames, initial=first, **options)
+    with pytest.raises(ConfigError, match="other data, another potential or other settings"):
+        train_by_gradient(resumable.PAIR_ONLY, frames, initial=second, resume=True, **options)
 
 
 def test_a_run_that_stopped_early_stays_stopped(tmp_path):

@@ -84,6 +84,18 @@ def test_without_validation_frames_some_are_held_out_and_used_afterwards():
     np.testing.assert_array_equal(same.report.alphas, result.report.alphas)
 
 
+def test_energies_of_some_frames_fix_the_constant(plain):
+    some = [f if k % 3 == 0 else with_labels(f, energy=None) for k, f in enumerate(TRAIN)]
+    ignored = [f if k % 3 == 0 else with_labels(f, energy=7.0, energy_weight=0.0) for k, f in enumerate(TRAIN)]
+    params = [fit_sgdml(frames, sigma=20.0, **NONE).params["sgdml"] for frames in (some, ignored)]
+    assert float(params[0]["constant"]) == float(params[1]["constant"])
+    positions = np.stack([f.structure.positions for f in TRAIN[::3]])
+    predicted = predict_geometries(plain.potential.terms[0], params[0], positions)[0]
+    assert np.mean(predicted - [f.labels.energy for f in TRAIN[::3]]) == pytest.approx(0.0, abs=1e-7)
+    with pytest.raises(DataError, match="needs an energy in every frame"):
+        fit_sgdml(some, sigma=20.0, use_energies=True, **NONE)
+
+
 def test_energies_can_be_labels_too():
     result = fit_sgdml(TRAIN, sigma=20.0, use_energies=True, **NONE)
     forces_only = fit_sgdml(TRAIN, sigma=20.0, **NONE)
@@ -184,6 +196,8 @@ def test_frames_that_no_kernel_model_can_hold_are_refused_by_name():
         fit_sgdml([one, dataclasses.replace(one, structure=s)], sigma=20.0)
     with pytest.raises(DataError, match="Frame 1 of the training frames has no forces"):
         fit_sgdml([one, with_labels(FRAMES[1], forces=None)], sigma=20.0)
+    with pytest.raises(DataError, match="some of weight 0"):
+        fit_sgdml([one, with_labels(FRAMES[1], forces_weight=np.arange(9.0))], sigma=20.0)
     bad = one.structure.positions.copy()
     bad[8] = bad[7]
     collision = dataclasses.replace(one, structure=dataclasses.replace(one.structure, positions=bad))

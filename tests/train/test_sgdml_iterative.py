@@ -89,6 +89,40 @@ def test_it_goes_on_from_a_checkpoint_and_knows_its_own(system, tmp_path):
         solve_iteratively(tiles, y, SIGMA, RIDGE, 1e9, IterativeOptions(resume=True), silent)
 
 
+def test_a_full_disk_costs_the_checkpoint_and_not_the_solution(system, tmp_path):
+    tiles, _, y = system
+    path = tmp_path / "solution.npz"
+    path.mkdir()  # nothing can be put in its place
+    options = IterativeOptions(tolerance=1e-4, n_inducing=130, checkpoint=path)
+    found = solve_iteratively(tiles, y, SIGMA, RIDGE, 1e9, options, silent)
+    assert found.converged and "could not be saved" in found.notes[0]
+    path.rmdir()
+    path.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(DataError, match="damaged"):
+        solve_iteratively(tiles, y, SIGMA, RIDGE, 1e9, dataclasses.replace(options, resume=True), silent)
+
+
+def test_a_search_for_sigma_goes_on_where_it_was(tmp_path):
+    options = IterativeOptions(tolerance=1e-4, n_inducing=130, checkpoint=tmp_path / "a.npz", resume=True)
+    wanted = NONE | {"sigma": [8.0, 12.0]}
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "sigma" and done == 2:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fit_sgdml(FRAMES, iterative=options, progress=stop, **wanted)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sigma12.npz", "a.sigma8.npz"]
+    stages: list[str] = []
+    again = fit_sgdml(FRAMES, iterative=options, progress=lambda stage, *_: stages.append(stage), **wanted)
+    whole = fit_sgdml(FRAMES, iterative=dataclasses.replace(options, checkpoint=None, resume=False), **wanted)
+    searched = stages[: [k for k, s in enumerate(stages) if s == "sigma"][-1]]
+    assert sum(s.startswith("cg:") for s in searched) == 2  # one look at each solution, and no step
+    assert again.report.sigma == whole.report.sigma
+    np.testing.assert_allclose(again.report.alphas, whole.report.alphas, rtol=1e-9)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
 def test_progress_tells_residual_and_time_left(system):
     tiles, _, y = system
     told: list[tuple[str, int, int]] = []

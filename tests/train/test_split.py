@@ -34,6 +34,20 @@ def test_impossible_sizes_are_refused(sizes):
         random_split(frames(50), **sizes)
 
 
+@pytest.mark.parametrize(
+    ("n", "sizes", "found"),
+    [
+        (15, {"train": 0.8, "valid": 0.1, "test": 0.1}, [11, 2, 2]),
+        (7, {"train": 0.5, "test": 0.5}, [3, 0, 4]),
+        (7, {"valid": 0.5, "test": 0.5}, [0, 3, 4]),
+        (5, {"train": 4, "valid": 0.1, "test": 0.1}, [4, 0, 0]),
+    ],
+)
+def test_fractions_of_the_whole_always_fit(n, sizes, found):
+    """1.5 frames of 15 are 2; both parts of 7 halves would be 4."""
+    assert [len(p) for p in random_split(frames(n), **sizes)] == found
+
+
 def test_every_kind_is_in_every_part_in_proportion():
     data = frames(90, kinds=("solid", "liquid", "surface"))
     assert {k: len(v) for k, v in by_config_type(data).items()} == {"solid": 30, "liquid": 30, "surface": 30}
