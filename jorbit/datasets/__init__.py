@@ -4,7 +4,9 @@ Frames carry eV, Å, eV/Å and eV/Å^3 (stress positive under tension); other un
 Nothing is downloaded, and neither ase nor tblite is imported, before a function needs it.
 """
 
+import inspect
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +79,8 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
         The frames in the order of the file.
 
     Raises:
-        DataError: no such file, an empty one, an unknown format, or contents that cannot be right.
+        DataError: no such file, an empty one, an unknown format, settings that its reader does not take, or contents
+            that cannot be right.
 
     Example:
         >>> len(read("ethanol_gfn2")), len(read("ethanol_gfn2:test"))
@@ -97,19 +100,31 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
     if suffix in _EXTXYZ:
         from jorbit.datasets.extxyz import read_extxyz
 
-        return read_extxyz(file, **settings)
+        return _read_with(read_extxyz, file, settings)
     if suffix == ".npz":
         from jorbit.datasets.npz import read_npz
 
-        return read_npz(file, **settings)
+        return _read_with(read_npz, file, settings)
     if suffix in (*HDF5, ".h5md"):
         from jorbit.datasets.h5md import H5MDFrames, is_h5md
         from jorbit.datasets.hdf5 import HDF5Frames
 
-        return list(H5MDFrames(file, **settings) if is_h5md(file) else HDF5Frames(file, **settings))
+        return list(_read_with(H5MDFrames if is_h5md(file) else HDF5Frames, file, settings))
     from jorbit.datasets.other_formats import read_with_ase
 
-    return read_with_ase(file, **settings)
+    return _read_with(read_with_ase, file, settings)
+
+
+def _read_with(reader: Callable[..., Sequence[Frame]], file: Path, settings: dict) -> Sequence[Frame]:
+    """What `reader` makes of the file, if it takes these settings."""
+    known = list(inspect.signature(reader).parameters)[1:]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise DataError(
+            f"{file}: files of this format are read with {', '.join(known) or 'no settings'}, got {unknown[0]!r}. "
+            "Leave it out, or convert the file."
+        )
+    return reader(file, **settings)
 
 
 def _read_named(name: str, settings: dict) -> list[Frame]:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from jorbit.core.structure import Frame, Structure
 from jorbit.core.units import BOHR, HARTREE, KCAL_MOL, KJ_MOL, MEV, RYDBERG
+from jorbit.graphs.neighbors import complete_cell
 
 MAX_FRAMES = 300  # per composition; more do not make the slope better known
 MIN_PAIRS = 12
@@ -120,7 +121,7 @@ def _at_most(structure: Structure) -> int:
 def _pairs(group: list[Frame]) -> list[tuple[float, float, float]]:
     """(distance per atom, energy difference, work) of each frame and its nearest neighbour in the group."""
     structure = group[0].structure
-    periodic, cell = structure.pbc.any(), structure.cell
+    periodic, cell = structure.pbc.any(), complete_cell(structure)
     positions = np.stack([frame.structure.positions for frame in group])
     forces = np.stack([np.asarray(frame.labels.forces) for frame in group])
     energies = np.array([frame.labels.energy for frame in group])
@@ -148,9 +149,8 @@ def _pairs(group: list[Frame]) -> list[tuple[float, float, float]]:
 
 
 def _minimum_image(moves: np.ndarray, cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> np.ndarray:
-    full = np.where(pbc[:, None], cell, np.eye(3) * 1e6)
-    fractional = moves @ np.linalg.inv(full)
-    return (fractional - np.round(fractional) * pbc) @ full
+    fractional = moves @ np.linalg.inv(cell)
+    return (fractional - np.round(fractional) * pbc) @ cell
 
 
 def _turn_onto(moving: Float[np.ndarray, "atoms 3"], fixed: Float[np.ndarray, "atoms 3"]) -> tuple:

@@ -1,22 +1,23 @@
 """Extended xyz files, plain or compressed: read with ASE's parser, written without loss of digits."""
 
 import io
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.extxyz import key_val_dict_to_str, read_xyz
+from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, read_xyz
 
 from jorbit.core.errors import DataError
 from jorbit.core.structure import Frame
-from jorbit.datasets.labels_from_atoms import LabelKeys, frame_from_atoms
+from jorbit.datasets.labels_from_atoms import LABEL_NAMES, WEIGHTS, LabelKeys, frame_from_atoms
 from jorbit.datasets.xyz_text import FrameText, open_text, split_frames
 
-_WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
-_RESERVED = {"energy", "stress", "Lattice", "Properties", "pbc", "charge", *_WEIGHTS}
+_RESERVED = {"Lattice", "Properties", "pbc"} | LABEL_NAMES
 
 
 def read_extxyz(
@@ -95,7 +96,9 @@ def format_frame(frame: Frame) -> str:
     structure, labels = frame.structure, frame.labels
     clash = sorted(_RESERVED & set(frame.info))
     if clash:
-        raise DataError(f"Frame.info may not hold {clash[0]!r}: it is a field of Structure or Labels. Rename it.")
+        raise DataError(
+            f"Frame.info may not hold {clash[0]!r}: it would be read as a field of Structure or Labels. Rename it."
+        )
     header: dict = {}
     if np.any(structure.cell):
         header["Lattice"] = " ".join(repr(float(x)) for x in structure.cell.ravel())
@@ -118,9 +121,9 @@ def format_frame(frame: Frame) -> str:
         header["stress"] = " ".join(repr(float(x)) for x in labels.stress.ravel())
     if structure.charge:
         header["charge"] = repr(float(structure.charge))
-    single = {key: getattr(labels, key) for key in _WEIGHTS if np.ndim(getattr(labels, key)) == 0}
+    single = {key: getattr(labels, key) for key in WEIGHTS if np.ndim(getattr(labels, key)) == 0}
     header |= {key: repr(float(value)) for key, value in single.items() if value != 1.0}
-    header |= frame.info
+    header |= {key: _header_value(value) for key, value in frame.info.items()}
     header["pbc"] = " ".join("T" if periodic else "F" for periodic in structure.pbc)
     numbers = np.concatenate([np.asarray(block, dtype=np.float64) for block in blocks], axis=1)
     rows = [str(structure.n_atoms), key_val_dict_to_str(header)]
@@ -130,6 +133,35 @@ def format_frame(frame: Frame) -> str:
             row.append(str(int(structure.orbits[atom])))
         rows.append(" ".join(row))
     return "\n".join(rows) + "\n"
+
+
+def _header_value(value: Any) -> Any:
+    """Text in the form that is read as the same text: as JSON where it looks like numbers, or has line breaks."""
+    if not isinstance(value, str | list | tuple | dict):
+        return value
+    if isinstance(value, str) and (plain := _plain_text(value)) is not None:
+        return plain
+    try:
+        return "_JSON " + _protected(json.dumps(value))
+    except TypeError:
+        return value  # ASE warns, and leaves it out
+
+
+def _protected(text: str) -> str:
+    """A backslash protects what follows it: one that is meant is written twice."""
+    return text.replace("\\", "\\\\")
+
+
+def _plain_text(value: str) -> str | None:
+    """The text as it can stand in a header, or None where it would be read as something else."""
+    if len(value.splitlines()) != 1:
+        return None
+    plain = _protected(value)
+    try:
+        read_back = key_val_str_to_dict(key_val_dict_to_str({"text": plain}))["text"]
+    except ValueError:  # the beginning of JSON, and no JSON after it
+        return None
+    return plain if isinstance(read_back, str) and read_back == value else None
 
 
 def write_extxyz(path: str | os.PathLike, frames: Iterable[Frame]) -> int:

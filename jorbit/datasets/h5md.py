@@ -35,9 +35,9 @@ class H5MDFrames(Sequence[Frame]):
         try:
             self._atoms = self._file["particles/atoms"]
             self._energy = self._file["observables/potential_energy/value"]
+            n_frames = int(self._file["jorbit"]["n_frames"][0])
         except KeyError as error:
             raise DataError(f"{self.path} was not written by jorbit.simulate.run: {error}.") from error
-        n_frames = int(self._file["jorbit"]["n_frames"][0])
         self._chosen = np.arange(n_frames) if chosen is None else np.asarray(chosen)
 
     def __len__(self) -> int:

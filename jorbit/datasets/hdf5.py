@@ -77,12 +77,17 @@ def _append(file: Any, frames: list[Frame]) -> None:
         values = (s.cell, s.pbc, s.charge, energy, stress, labels.energy_weight, labels.stress_weight)
         for name, value in zip(_PER_FRAME, values, strict=True):
             rows[name].append(value)
-        rows["info"].append(json.dumps(dict(frame.info), default=str))
+        rows["info"].append(json.dumps(dict(frame.info), default=_plain))
     for name, parts in rows.items():
         content = np.concatenate(parts) if name in _PER_ATOM else parts
         data = file[name]
         data.resize(len(data) + len(content), axis=0)
         data[-len(content) :] = content
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: arrays as lists, with all their numbers; other things as text."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 class HDF5Frames(Sequence[Frame]):

@@ -27,7 +27,19 @@ FORCES_KEYS = ("forces", "force", "REF_forces", "ref_forces", "dft_forces", "dft
 STRESS_KEYS = ("stress", "REF_stress", "ref_stress", "dft_stress", "DFT_stress")
 CHARGES_KEYS = ("charges", "REF_charges", "ref_charges", "ref_charge", "atomic_charges", "hirshfeld_charges")
 VIRIAL_KEYS = ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "DFT_virial")
-_WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
+WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
+# What a header may not say besides the labels: it is read as one of them, or as the total charge.
+LABEL_NAMES = {
+    "charge",
+    "total_charge",
+    "free_energy",
+    *ENERGY_KEYS,
+    *FORCES_KEYS,
+    *STRESS_KEYS,
+    *VIRIAL_KEYS,
+    *WEIGHTS,
+}
+_OF_STRUCTURES = ("dipole", "magmom", "polarization", "dielectric_tensor")  # what ASE takes out of a header for itself
 ASYMMETRY = 1e-3  # relative; files carry stresses with few digits
 
 
@@ -106,13 +118,12 @@ def frame_from_atoms(atoms: ase.Atoms, keys: LabelKeys, where: str) -> Frame:
         forces=forces,
         stress=_stress(stress, virial, structure, keys, where),
         charges=_charges(found, structure.n_atoms, where),
-        **{key: _weight(found[key], structure.n_atoms, where, key) for key in _WEIGHTS if key in found},
+        **{key: _weight(found[key], structure.n_atoms, where, key) for key in WEIGHTS if key in found},
     )
-    used = {"charge", "total_charge", "free_energy", *ENERGY_KEYS, *FORCES_KEYS, *STRESS_KEYS, *VIRIAL_KEYS, *_WEIGHTS}
-    used |= {keys.energy, keys.forces, keys.stress}
+    used = LABEL_NAMES | {keys.energy, keys.forces, keys.stress}
     info = {
         key: value.item() if isinstance(value, np.generic) else value
-        for key, value in atoms.info.items()
+        for key, value in (atoms.info | {key: found[key] for key in _OF_STRUCTURES if key in found}).items()
         if key not in used
     }
     return Frame(structure=structure, labels=labels, info=info)

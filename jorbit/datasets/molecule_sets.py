@@ -211,6 +211,9 @@ def _group(group: Any, name: str, sign: float | None) -> Iterator[Frame]:
 
 
 def _checked(structure: Structure, labels: Labels, info: dict[str, Any], where: str) -> Frame:
+    for name, value in (("energy", labels.energy), ("forces", labels.forces)):
+        if value is not None and not np.isfinite(value).all():
+            raise DataError(f"{where}: {name} holds NaN or infinite numbers. Take the calculation out of the file.")
     try:
         return Frame(structure=structure.check(), labels=labels, info=info)
     except StructureError as error:

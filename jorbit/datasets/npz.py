@@ -63,9 +63,9 @@ def read_npz(path: str | os.PathLike, *, energy_unit: str | None = None, length_
             raise DataError(
                 f"{path} does not say its unit of energy. Pass energy_unit='kcal/mol' (rMD17), 'eV', 'hartree', ..."
             )
-        energy_unit = str(arrays["e_unit"])
+        energy_unit = _word(arrays["e_unit"])
     if length_unit is None:
-        length_unit = str(arrays.get("r_unit", "angstrom"))
+        length_unit = _word(arrays["r_unit"]) if "r_unit" in arrays else "angstrom"
     return frames_from_arrays(arrays, energy_unit=energy_unit, length_unit=length_unit, where=str(path))
 
 
@@ -80,12 +80,18 @@ def frames_from_arrays(arrays: dict[str, np.ndarray], *, energy_unit: str, lengt
             f"{where}: wanted atomic numbers ({' or '.join(KEYS['numbers'][:2])}) and positions "
             f"({' or '.join(KEYS['positions'][:2])}), got {', '.join(sorted(arrays))}."
         )
-    if "lattice" in arrays and found["cells"] is None and str(arrays.get("type")) == "d":  # sgdml: columns
+    is_sgdml = "type" in arrays and _word(arrays["type"]) == "d"
+    if "lattice" in arrays and found["cells"] is None and is_sgdml:  # columns
         found["cells"] = np.asarray(arrays["lattice"]).T
     elif "lattice" in arrays and found["cells"] is None:
         raise DataError(f"{where}: the key 'lattice' has rows or columns by program. Store 'cells' with rows instead.")
-    if positions.ndim == 2:
+    if positions.ndim == 2:  # one frame
         positions = positions[None]
+        found["forces"] = None if found["forces"] is None else np.asarray(found["forces"])[None]
+    if positions.ndim != 3:
+        raise DataError(f"{where}: wanted positions [frames, atoms, 3], got {list(positions.shape)}.")
+    if found["stresses"] is not None and found["cells"] is None:
+        raise DataError(f"{where}: stresses need cells to divide by. Store 'cells' too, or leave the stresses out.")
     n_frames, n_atoms = len(positions), positions.shape[1]
     wanted = {
         "positions": (n_frames, n_atoms, 3),
@@ -124,6 +130,11 @@ def frames_from_arrays(arrays: dict[str, np.ndarray], *, energy_unit: str, lengt
         info = {} if row["temperatures"] is None else {"temperature": float(row["temperatures"])}
         frames.append(Frame(structure=structure, labels=labels, info=info))
     return frames
+
+
+def _word(array: np.ndarray) -> str:
+    """A word that is stored as text, or as bytes (older programs)."""
+    return str(np.asarray(array).astype(str))
 
 
 def _find(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:

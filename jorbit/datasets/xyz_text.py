@@ -13,7 +13,10 @@ from typing import Any
 from jorbit.core.errors import DataError
 
 _OPENERS = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
-_PROPERTIES = re.compile(r"(?:^|\s)[Pp]roperties=(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
+_PROPERTIES = re.compile(r"(?:^|\s)Properties\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
+# Keys that have a meaning of their own, however they are spelt: one that is not known would be passed over in silence.
+_SPELLINGS = {"properties": "Properties", "lattice": "Lattice", "pbc": "pbc"}
+_KEYS = re.compile(rf"(?:^|(?<=\s))({'|'.join(_SPELLINGS)})(?=\s*=)", re.IGNORECASE)
 PLAIN_COLUMNS = 4  # element and position, when the header names no columns
 
 
@@ -29,7 +32,7 @@ class FrameText:
 def open_text(path: Path, mode: str = "rt") -> io.TextIOWrapper:
     """Open a text file, compressed or not, by its suffix."""
     opener: Any = _OPENERS.get(path.suffix.lower(), open)
-    return opener(path, mode, encoding="utf-8")
+    return opener(path, mode, encoding="utf-8-sig" if mode.startswith("r") else "utf-8")  # some editors mark UTF-8
 
 
 def split_frames(path: Path) -> Iterator[FrameText]:
@@ -74,6 +77,7 @@ def _split(stream: io.TextIOWrapper, path: Path) -> Iterator[FrameText]:
                 )
             number += 1
             lines.append(row)
+        lines[1] = _KEYS.sub(lambda key: _SPELLINGS[key[0].lower()], lines[1])
         _check_columns(lines, path, index, start)
         yield FrameText(index, start, tuple(lines))
         index += 1

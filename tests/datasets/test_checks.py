@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jorbit.core.structure import Frame
+from jorbit.core.structure import Frame, Labels, Structure
 from jorbit.core.units import BOHR, HARTREE, KCAL_MOL, KJ_MOL
 from jorbit.datasets import read
 from jorbit.datasets.checks import energy_force_slope, unit_suspicion
@@ -84,3 +84,24 @@ def test_nothing_is_said_where_nothing_can_be_known(frames):
     ]
     assert unit_suspicion(noise) is None
     assert unit_suspicion([frames[0]] * 50) is None
+
+
+def test_a_wire_along_any_axis_is_compared_through_its_images():
+    """One periodic direction, whose vector stands in the first row of the cell and points along z."""
+    rng = np.random.default_rng(0)
+    rest = np.array([[0.0, 0.0, 0.2], [0.3, 0.0, 2.1], [0.0, 0.4, 3.9]])
+    found = []
+    for _ in range(60):
+        moved = 0.1 * rng.normal(size=(3, 3))
+        moved -= moved.mean(axis=0)
+        images = np.zeros((3, 3))
+        images[:, 2] = 6.0 * rng.integers(-1, 2, size=3)
+        structure = Structure(
+            positions=rest + moved + images,
+            numbers=np.array([6, 1, 1]),
+            cell=np.array([[0.0, 0.0, 6.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]),
+            pbc=np.array([True, False, False]),
+        )
+        found.append(Frame(structure=structure, labels=Labels(energy=0.5 * (moved**2).sum(), forces=-moved)))
+    check = energy_force_slope(found)
+    assert check.slope == pytest.approx(1.0, abs=1e-6) and check.correlation > 0.999

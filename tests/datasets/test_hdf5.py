@@ -64,6 +64,21 @@ def test_frames_come_back_as_they_were(tmp_path):
     same(some[-1], stored[0])
 
 
+def test_arrays_beside_a_frame_keep_all_their_numbers(tmp_path):
+    velocities = np.random.default_rng(0).normal(size=(600, 3))
+    frame = Frame(structure=systems.water(), info={"velocities": velocities, "run": np.int64(7)})
+    write_hdf5(tmp_path / "frames.h5", [frame])
+    info = HDF5Frames(tmp_path / "frames.h5")[0].info
+    np.testing.assert_array_equal(info["velocities"], velocities)
+    assert info["run"] == 7
+
+
+def test_settings_of_other_formats_are_refused(tmp_path):
+    write_hdf5(tmp_path / "frames.h5", frames())
+    with pytest.raises(DataError, match="got 'energy_unit'"):
+        read(tmp_path / "frames.h5", energy_unit="hartree")
+
+
 def test_files_that_hold_no_frames_are_refused(tmp_path):
     with pytest.raises(DataError, match="no frames"):
         write_hdf5(tmp_path / "none.h5", [])

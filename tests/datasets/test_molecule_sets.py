@@ -114,3 +114,16 @@ def test_forces_of_comp6_are_the_gradient_with_its_sign_turned(tmp_path):
     for wrong, message in (("wrong.h5", "Wanted species"), ("no.h5", "cannot be read")):
         with pytest.raises(DataError, match=message):
             list(iter_ani_hdf5(tmp_path / wrong))
+
+
+def test_labels_that_are_no_numbers_are_named(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "failed.h5", "w") as file:
+        group = file.create_group("mol")
+        group["species"], group["coordinates"] = np.array([b"C", b"O"]), np.array([[[0.0, 0, 0], [0, 0, 1.1]]] * 2)
+        group["energies"] = np.array([-100.0, np.nan])
+    with pytest.raises(DataError, match="group mol, 1: energy holds NaN"):
+        list(iter_ani_hdf5(tmp_path / "failed.h5"))
+    np.savez(tmp_path / "failed.npz", Z=np.array([[6, 8]]), R=np.array([[[0.0, 0, 0], [0, 0, 1.1]]]), U0=[np.inf])
+    with pytest.raises(DataError, match="energy holds NaN or infinite"):
+        read_qm9_npz(tmp_path / "failed.npz", energy_unit="eV")

@@ -51,6 +51,32 @@ def test_sgdml_keys_and_units_in_the_file_are_used(tmp_path):
     assert frame.labels.energy == pytest.approx(made["energies"][2] * KCAL_MOL)
 
 
+def test_words_stored_as_bytes_are_words(tmp_path):
+    """Files of sGDML's first years."""
+    made = arrays()
+    np.savez(
+        tmp_path / "old.npz",
+        z=made["nuclear_charges"],
+        R=made["coords"],
+        E=made["energies"],
+        F=made["forces"],
+        lattice=np.array([[9.0, 1.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]]),
+        type=np.bytes_("d"),
+        e_unit=np.bytes_("kcal/mol"),
+        r_unit=np.bytes_("Ang"),
+    )
+    frame = read(tmp_path / "old.npz")[1]
+    assert frame.labels.energy == pytest.approx(made["energies"][1] * KCAL_MOL)
+    np.testing.assert_array_equal(frame.structure.cell[1], [1.0, 9.0, 0.0])  # columns became rows
+
+
+def test_one_frame_needs_no_axis_of_frames(tmp_path):
+    made = arrays()
+    path = store(tmp_path, coords=made["coords"][0], forces=made["forces"][0], energies=made["energies"][0])
+    (frame,) = read_npz(path, energy_unit="eV")
+    np.testing.assert_array_equal(frame.labels.forces, made["forces"][0])
+
+
 def test_a_file_that_does_not_say_its_unit_is_not_guessed(tmp_path):
     with pytest.raises(DataError, match="does not say its unit of energy"):
         read_npz(store(tmp_path))
@@ -76,6 +102,8 @@ def test_forces_may_be_missing(tmp_path):
         ({"nuclear_charges": np.array([8, 1])}, "wanted atomic numbers"),
         ({"nuclear_charges": None}, "wanted atomic numbers"),
         ({"lattice": np.eye(3)}, "lattice"),
+        ({"stresses": np.zeros((4, 3, 3))}, "stresses need cells"),
+        ({"coords": np.zeros(9)}, r"wanted positions \[frames, atoms, 3\], got \[9\]"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, message):
