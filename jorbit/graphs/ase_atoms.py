@@ -8,7 +8,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from jorbit.core.errors import StructureError
 from jorbit.core.outputs import Prediction
-from jorbit.core.structure import Frame, Labels, Structure
+from jorbit.core.structure import Labels, Structure
 
 ORBIT_KEY = "orbit"
 
@@ -44,7 +44,10 @@ def labels_from_calculator(atoms: ase.Atoms) -> Labels:
 
 
 def to_ase(structure: Structure, labels: Labels | Prediction | None = None) -> ase.Atoms:
-    """ase.Atoms of a structure, with labels or an unpadded prediction attached as calculator results."""
+    """ase.Atoms of a structure, with labels or an unpadded prediction attached as calculator results.
+
+    Stress goes with them where the structure has a full cell to divide by.
+    """
     atoms = ase.Atoms(numbers=structure.numbers, positions=structure.positions, cell=structure.cell, pbc=structure.pbc)
     if structure.orbits is not None:
         atoms.set_array(ORBIT_KEY, structure.orbits)
@@ -55,13 +58,8 @@ def to_ase(structure: Structure, labels: Labels | Prediction | None = None) -> a
         results["energy"] = float(np.asarray(labels.energy).reshape(-1)[0])
     if labels is not None and labels.forces is not None:
         results["forces"] = np.asarray(labels.forces)
-    if labels is not None and labels.stress is not None and atoms.pbc.all():
+    if labels is not None and labels.stress is not None and structure.volume > 0:
         results["stress"] = full_3x3_to_voigt_6_stress(np.asarray(labels.stress).reshape(3, 3))
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
-
-
-def frame_from_ase(atoms: ase.Atoms) -> Frame:
-    """Structure, calculator results and info of one ase.Atoms."""
-    return Frame(structure=from_ase(atoms), labels=labels_from_calculator(atoms), info=dict(atoms.info))

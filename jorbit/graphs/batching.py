@@ -52,10 +52,20 @@ def capacity_for(structures: Sequence[Structure], cutoffs: Sequence[float]) -> C
     """The bucketed capacity that holds these structures in one batch.
 
     Args:
-        structures: what must fit together.
-        cutoffs: ascending, Å.
+        structures: what must fit together, at least one.
+        cutoffs: Å; as in `build_graph`, their order does not matter and equal ones count once.
+
+    Raises:
+        StructureError: no structures, or one that makes no sense.
     """
+    if not structures:
+        raise StructureError("No structures to make a capacity for: wanted at least one.")
+    cutoffs = _distinct(cutoffs)
     return _capacity(structures, _search(structures, cutoffs), len(cutoffs))
+
+
+def _distinct(cutoffs: Sequence[float]) -> list[float]:
+    return sorted({float(c) for c in cutoffs})
 
 
 def build_graph(
@@ -93,7 +103,7 @@ def build_graph(
         raise StructureError("No structures to batch: wanted at least one.")
     for s in structures:
         s.check()
-    cutoffs = sorted({float(c) for c in cutoffs})
+    cutoffs = _distinct(cutoffs)
     pairs = _search(structures, cutoffs)
     needed = _capacity(structures, pairs, len(cutoffs))
     capacity = needed if capacity is None else capacity
@@ -152,6 +162,12 @@ def _require_room(structures: Sequence[Structure], pairs: list[list[PairList]], 
         raise CapacityError(
             f"{len(structures)} structures with {n_atoms} atoms do not fit a capacity of {capacity.n_structures} "
             f"structures and {capacity.n_atoms} atoms. Use smaller batches or a larger capacity."
+        )
+    n_cutoffs = len(pairs[0])
+    if len(capacity.n_slots) != n_cutoffs:
+        raise CapacityError(
+            f"The capacity has slots for {len(capacity.n_slots)} cutoffs, the graph {n_cutoffs}. Make a capacity for "
+            "the same cutoffs with capacity_for(...)."
         )
     for c, room in enumerate(capacity.n_slots):
         most = max(int(p[c].slot_counts(1).max(initial=0)) for p in pairs)

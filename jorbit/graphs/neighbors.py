@@ -6,7 +6,7 @@ import numpy as np
 import vesin
 from jaxtyping import Float, Int
 
-from jorbit.core.errors import StructureError
+from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.structure import Structure
 
 MIN_DISTANCE = 1e-3  # Å; no two nuclei are ever this close, but an atom copied by mistake is
@@ -65,6 +65,7 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
 
     Raises:
         StructureError: what `Structure.check` finds, or two atoms closer than 0.001 Å.
+        ConfigError: a cutoff that is not a positive length.
 
     Example:
         >>> two = Structure(positions=np.array([[0.0, 0, 0], [0, 0, 1]]), numbers=np.array([1, 1]))
@@ -72,6 +73,8 @@ def find_pairs(structure: Structure, cutoff: float) -> PairList:
         [1, 0]
     """
     structure.check()
+    if not 0 < cutoff < np.inf:
+        raise ConfigError(f"Wanted a cutoff above 0 Å and finite, got {cutoff}.")
     pbc = np.asarray(structure.pbc, dtype=bool)
     positions = np.asarray(structure.positions, dtype=np.float64)
     cell = complete_cell(structure)

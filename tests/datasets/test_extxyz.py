@@ -16,6 +16,7 @@ from jorbit.core.units import BOHR, HARTREE
 from jorbit.datasets import read
 from jorbit.datasets.extxyz import read_extxyz, write_extxyz
 from jorbit.datasets.isolated import is_isolated_atom, split_isolated
+from jorbit.graphs.ase_atoms import to_ase
 
 
 def crystal(seed: int = 0) -> Frame:
@@ -142,6 +143,66 @@ def test_two_energies_for_one_isolated_atom_are_refused(tmp_path):
         split_isolated(read(write(tmp_path, lines.format(-5.0) + lines.format(-6.0))))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER.replace("Properties", "properties").replace("Lattice", "lattice"),
+        HEADER.replace("pbc", "PBC").replace('"T T T"', '"T F T"'),
+        HEADER.replace("Lattice=", "LATTICE = ").replace("Properties=", "PROPERTIES = "),
+        "\ufeff" + HEADER,
+    ],
+)
+def test_what_a_header_means_does_not_depend_on_how_its_keys_are_spelt(tmp_path, header):
+    mark = header.startswith("\ufeff")  # of some editors, in front of UTF-8
+    contents = ("\ufeff" if mark else "") + text(header.lstrip("\ufeff"))
+    frame = read(write(tmp_path, contents))[0]
+    np.testing.assert_array_equal(np.diag(frame.structure.cell), [4.0, 5.0, 6.0])
+    assert frame.structure.pbc.tolist() == [True, "PBC" not in header, True]
+    np.testing.assert_allclose(frame.labels.forces[1], [-0.1, -0.2, -0.3])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "two\nlines",
+        r"C:\new\data",
+        "12",
+        "1, 2, 3",
+        "T",
+        "",
+        " ends ",
+        'say "so"',
+        "it's",
+        "a=b",
+        "tab\there",
+        "_JSON x",
+    ],
+)
+def test_any_text_survives_writing_and_reading(tmp_path, words):
+    frame = dataclasses.replace(crystal(), info={"note": words, "list": [words, "plain"]})
+    write_extxyz(tmp_path / "one.xyz", [frame, frame])
+    for again in read(tmp_path / "one.xyz"):
+        assert again.info["note"] == words
+        assert list(again.info["list"]) == [words, "plain"]
+
+
+def test_what_a_header_says_about_the_whole_structure_is_kept(tmp_path):
+    frame = read(write(tmp_path, text(HEADER + ' dipole="0.1 0.2 0.3" magmom=2.0')))[0]
+    np.testing.assert_array_equal(frame.info["dipole"], [0.1, 0.2, 0.3])
+    assert frame.info["magmom"] == 2.0
+    write_extxyz(tmp_path / "again.xyz", [frame])
+    np.testing.assert_array_equal(read(tmp_path / "again.xyz")[0].info["dipole"], [0.1, 0.2, 0.3])
+
+
+def test_stress_of_a_slab_with_a_full_cell_reaches_ase():
+    frame = crystal()  # repeats in two directions
+    np.testing.assert_allclose(
+        to_ase(frame.structure, frame.labels).get_stress(voigt=False), frame.labels.stress, rtol=1e-15
+    )
+    molecule = dataclasses.replace(frame.structure, cell=np.zeros((3, 3)), pbc=np.zeros(3, dtype=bool))
+    assert "stress" not in to_ase(molecule, frame.labels).calc.results
+
+
 MALFORMED = {
     "truncated": (text() + text(rows=ROWS[:1]), "frame 1.*ends after 1 of 2 atoms"),
     "missing column": (text(rows=[ROWS[0], "O 1.0 1.5 2.0 -0.1 -0.2"]), "line 4.*wanted 7 columns for atom 1, got 6"),
@@ -196,6 +257,8 @@ def test_unknown_units_are_refused(tmp_path):
 def test_info_may_not_shadow_a_label(tmp_path):
     with pytest.raises(DataError, match="may not hold 'energy'"):
         write_extxyz(tmp_path / "x.xyz", [dataclasses.replace(crystal(), info={"energy": 1.0})])
+    with pytest.raises(DataError, match="may not hold 'REF_energy'"):  # it would contradict the energy when read
+        write_extxyz(tmp_path / "x.xyz", [dataclasses.replace(crystal(), info={"REF_energy": 1.0})])
 
 
 def test_read_says_what_is_wrong_with_a_path(tmp_path):
@@ -207,6 +270,11 @@ def test_read_says_what_is_wrong_with_a_path(tmp_path):
         read(write(tmp_path, ""))
     with pytest.raises(DataError, match="unknown format '.qqq'"):
         read(write(tmp_path, "something", "file.qqq"))
+    with pytest.raises(DataError, match="read with energy_key.*got 'colour'"):
+        read(write(tmp_path, text()), colour="red")
+    ase.io.write(tmp_path / "one.traj", ase.Atoms("H"))
+    with pytest.raises(DataError, match="read with no settings, got 'energy_unit'"):
+        read(tmp_path / "one.traj", energy_unit="hartree")
     with pytest.raises(DataError, match="knows its own keys and units"):
         read("ethanol_gfn2", energy_unit="eV")
 

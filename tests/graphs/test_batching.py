@@ -88,6 +88,19 @@ def test_capacity_for_is_what_build_graph_takes():
     assert tuple(n.mask.shape[1] for n in graph.neighborhoods) == capacity.n_slots
 
 
+def test_the_order_of_cutoffs_does_not_matter():
+    structures = [systems.rattled_silicon()]
+    assert capacity_for(structures, [4.0, 2.5, 2.5]) == capacity_for(structures, [2.5, 4.0])
+    build_graph(structures, SPECIES, [4.0, 2.5], capacity=capacity_for(structures, [4.0, 2.5]))
+
+
+def test_a_capacity_for_other_cutoffs_or_for_nothing_is_an_error():
+    with pytest.raises(CapacityError, match="1 cutoffs, the graph 2"):
+        build_graph(MIXED, SPECIES, [2.0, 3.0], capacity=Capacity(16, 4, (40,)))
+    with pytest.raises(StructureError, match="at least one"):
+        capacity_for([], [3.0])
+
+
 @pytest.mark.parametrize("capacity", [Capacity(14, 4, (40,)), Capacity(16, 3, (40,)), Capacity(16, 4, (5,))])
 def test_what_does_not_fit_is_an_error(capacity):
     with pytest.raises(CapacityError):

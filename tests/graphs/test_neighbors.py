@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jorbit.core.errors import StructureError
+from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.structure import Structure
 from jorbit.graphs.neighbors import PairList, find_pairs
 from jorbit.testing import systems, transformations
@@ -138,3 +138,9 @@ def test_an_atom_on_the_image_of_another_is_an_error():
 
 def test_two_atoms_close_together_are_still_found():
     assert find_pairs(systems.dimer(0.01), 3.0).distances.tolist() == pytest.approx([0.01, 0.01])
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, np.nan, np.inf])
+def test_a_cutoff_that_is_no_length_is_an_error(cutoff):
+    with pytest.raises(ConfigError, match="Wanted a cutoff above 0"):
+        find_pairs(systems.water(), cutoff)
