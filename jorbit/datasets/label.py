@@ -110,19 +110,15 @@ def label_file(
         raise DataError(f"Input and output are the same file, {output}. Name another output.")
     calculator = _tblite_calculator()
     frames = read(source)
-    done = _resume(output, frames, name)
+    done = frames_done(output, frames, name)
     failed = sum(ERROR_KEY in frame.info for frame in done)
     if done and progress is not None:
         progress(len(done), len(frames))
-    with open(output, "a", encoding="utf-8") as stream:
-        for count, frame in enumerate(frames[len(done) :], start=len(done) + 1):
-            labelled = _label_one(frame, name, accuracy, calculator)
-            failed += ERROR_KEY in labelled.info
-            stream.write(format_frame(labelled))
-            stream.flush()
-            os.fsync(stream.fileno())
-            if progress is not None:
-                progress(count, len(frames))
+    labelled = (_label_one(frame, name, accuracy, calculator) for frame in frames[len(done) :])
+    for count, frame in enumerate(append_frames(output, labelled), start=len(done) + 1):
+        failed += ERROR_KEY in frame.info
+        if progress is not None:
+            progress(count, len(frames))
     return LabelReport(n_labelled=len(frames) - len(done), n_kept=len(done), n_failed=failed)
 
 
@@ -146,7 +142,7 @@ def _tblite_calculator() -> Callable[..., Any]:
 def _label_one(frame: Frame, name: str, accuracy: float, calculator: Callable[..., Any]) -> Frame:
     from ase.calculators.calculator import CalculatorError
 
-    from jorbit.graphs.ase_atoms import labels_from_calculator, to_ase
+    from jorbit.graphs.ase_atoms import to_ase
 
     atoms = to_ase(frame.structure)
     info = {key: value for key, value in frame.info.items() if key != ERROR_KEY} | {METHOD_KEY: name}
@@ -163,24 +159,48 @@ def _label_one(frame: Frame, name: str, accuracy: float, calculator: Callable[..
     except (CalculatorError, RuntimeError) as error:
         reason = " ".join(str(error).split()).replace('"', "'")[:200] or type(error).__name__
         return dataclasses.replace(frame, labels=Labels(), info=info | {ERROR_KEY: reason})
+    return dataclasses.replace(frame, labels=labels_of_crystal_or_molecule(atoms), info=info)
+
+
+def labels_of_crystal_or_molecule(atoms: Any) -> Labels:
+    """What the calculator of an ase.Atoms has found; stress only where the structure repeats in all directions."""
+    from jorbit.graphs.ase_atoms import labels_from_calculator
+
     labels = labels_from_calculator(atoms)
-    if not frame.structure.pbc.all():
-        labels = dataclasses.replace(labels, stress=None)
-    return dataclasses.replace(frame, labels=labels, info=info)
+    return labels if atoms.pbc.all() else dataclasses.replace(labels, stress=None)
 
 
-def _resume(output: Path, frames: list[Frame], name: str) -> list[Frame]:
-    """The frames that are done; cuts off a last frame that is not whole."""
-    if not output.exists() or truncate_to_whole_frames(output) == 0:
+def append_frames(output: Path, frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Write each frame to the end of an extxyz file as soon as it is there, and hand it on when it is on the disk."""
+    with open(output, "a", encoding="utf-8") as stream:
+        for frame in frames:
+            stream.write(format_frame(frame))
+            stream.flush()
+            os.fsync(stream.fileno())
+            yield frame
+
+
+def frames_done(output: Path, frames: list[Frame], name: str | None = None) -> list[Frame]:
+    """The frames of an output that are done; cuts off a last frame that is not whole.
+
+    Args:
+        output: extxyz; none yet when it does not exist.
+        frames: what was to be labelled.
+        name: of the method that must have labelled them; None when frames do not say.
+
+    Raises:
+        DataError: the output belongs to other structures or another method.
+    """
+    if _truncate_to_whole_frames(output) == 0:
         return []
     done = list(iter_extxyz(output))
     if len(done) > len(frames):
         raise DataError(f"{output} has {len(done)} frames, the input only {len(frames)}. Name another output.")
     for index, (old, new) in enumerate(zip(done, frames, strict=False)):
-        if old.info.get(METHOD_KEY) != name:
+        if name is not None and old.info.get(METHOD_KEY) != name:
             got = old.info.get(METHOD_KEY, "no method")
             raise DataError(f"{output}, frame {index}: labelled with {got}, wanted {name}. Name another output.")
-        if not same_geometry(old, new):
+        if not _same_geometry(old, new):
             raise DataError(
                 f"{output}, frame {index}, is not frame {index} of the input: elements, positions or cell differ by "
                 f"more than {GEOMETRY_TOLERANCE} Å. Name another output."
@@ -188,7 +208,7 @@ def _resume(output: Path, frames: list[Frame], name: str) -> list[Frame]:
     return done
 
 
-def truncate_to_whole_frames(path: Path) -> int:
+def _truncate_to_whole_frames(path: Path) -> int:
     """Cut off a last frame that was not written to its end; the size that is left, 0 without a file."""
     if not path.exists():
         return 0
@@ -199,7 +219,7 @@ def truncate_to_whole_frames(path: Path) -> int:
     return end
 
 
-def same_geometry(old: Frame, new: Frame) -> bool:
+def _same_geometry(old: Frame, new: Frame) -> bool:
     """Whether two frames are of the same atoms in the same places."""
     a, b = old.structure, new.structure
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc) or a.charge != b.charge:

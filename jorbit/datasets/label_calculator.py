@@ -2,16 +2,15 @@
 
 import dataclasses
 import importlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jorbit.core.errors import ConfigError, DataError
+from jorbit.core.errors import ConfigError
 from jorbit.core.structure import Frame
-from jorbit.datasets.extxyz import format_frame, iter_extxyz
-from jorbit.datasets.label import same_geometry, truncate_to_whole_frames
-from jorbit.graphs.ase_atoms import labels_from_calculator, to_ase
+from jorbit.datasets.extxyz import iter_extxyz
+from jorbit.datasets.label import append_frames, frames_done, labels_of_crystal_or_molecule
+from jorbit.graphs.ase_atoms import to_ase
 
 
 def make_calculator(name: str, options: Mapping[str, Any]) -> Callable[[], Any]:
@@ -47,16 +46,10 @@ def label_with(source: Path, output: Path, calculator: Callable[[], Any]) -> int
         DataError: the output belongs to other structures.
     """
     frames = list(iter_extxyz(source))
-    truncate_to_whole_frames(output)
-    done = list(iter_extxyz(output)) if output.exists() and output.stat().st_size else []
-    if len(done) > len(frames) or not all(same_geometry(a, b) for a, b in zip(done, frames, strict=False)):
-        raise DataError(f"{output} holds other structures than {source}. Name another output, or remove it.")
-    with open(output, "a", encoding="utf-8") as stream:
-        for frame in frames[len(done) :]:
-            stream.write(format_frame(_labelled(frame, calculator)))
-            stream.flush()
-            os.fsync(stream.fileno())
-    return len(frames) - len(done)
+    n_done = len(frames_done(output, frames))
+    for _ in append_frames(output, (_labelled(frame, calculator) for frame in frames[n_done:])):
+        pass
+    return len(frames) - n_done
 
 
 def _labelled(frame: Frame, calculator: Callable[[], Any]) -> Frame:
@@ -64,7 +57,6 @@ def _labelled(frame: Frame, calculator: Callable[[], Any]) -> Frame:
     atoms.calc = calculator()
     atoms.get_potential_energy()
     atoms.get_forces()
-    labels = labels_from_calculator(atoms)
-    if not frame.structure.pbc.all():
-        labels = dataclasses.replace(labels, stress=None)
-    return dataclasses.replace(frame, labels=labels)
+    if atoms.pbc.all() and "stress" in atoms.calc.implemented_properties:
+        atoms.get_stress()
+    return dataclasses.replace(frame, labels=labels_of_crystal_or_molecule(atoms))

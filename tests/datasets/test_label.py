@@ -5,12 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator
 
 from jorbit.core.errors import DataError, MissingInputError
-from jorbit.core.structure import Labels
+from jorbit.core.structure import Frame, Labels
 from jorbit.datasets import read
 from jorbit.datasets.extxyz import write_extxyz
 from jorbit.datasets.label import ERROR_KEY, LabelReport, label, label_file
+from jorbit.datasets.label_calculator import label_with
+from jorbit.testing import systems
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,36 @@ def test_without_tblite_the_message_says_what_to_install(molecules, monkeypatch)
     monkeypatch.setitem(sys.modules, "tblite.ase", None)
     with pytest.raises(MissingInputError, match=r"pip install 'jorbit\[label\]'"):
         next(label(molecules))
+
+
+def test_frames_labelled_by_any_calculator_go_on_where_a_kill_stopped_them(tmp_path, source):
+    output = tmp_path / "out.xyz"
+    assert label_with(source, output, Springs) == 4
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    assert label_with(source, output, Springs) == 3
+    assert output.read_bytes() == whole
+    write_extxyz(tmp_path / "other.xyz", read(source)[::-1])
+    with pytest.raises(DataError, match="is not frame 0 of the input"):
+        label_with(tmp_path / "other.xyz", output, Springs)
+
+
+def test_a_calculator_is_asked_for_the_stress_of_a_crystal(tmp_path):
+    """Some compute it only when it is wanted."""
+    write_extxyz(tmp_path / "in.xyz", [Frame(structure=s) for s in (systems.triclinic_crystal(), systems.slab())])
+    label_with(tmp_path / "in.xyz", tmp_path / "out.xyz", Springs)
+    crystal, slab = read(tmp_path / "out.xyz")
+    np.testing.assert_allclose(crystal.labels.stress, np.diag([1.0, 2.0, 3.0]) * 1e-3)
+    assert slab.labels.stress is None and slab.labels.energy is not None
+
+
+class Springs(Calculator):
+    """Atoms held at the origin; the stress is made up, and given on demand."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": float((atoms.positions**2).sum()), "forces": -2.0 * atoms.positions}
+        if "stress" in properties:
+            self.results["stress"] = np.array([1.0, 2.0, 3.0, 0.0, 0.0, 0.0]) * 1e-3
