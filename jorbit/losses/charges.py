@@ -5,10 +5,9 @@ import dataclasses
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.core.errors import MissingInputError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import BatchLabels, Prediction
-from jorbit.losses.residuals import residuals, weighted_mean
+from jorbit.losses.residuals import check_predicted, residuals, weighted_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +27,6 @@ class ChargesLoss:
         return cls()
 
     def __call__(self, prediction: Prediction, labels: BatchLabels, graph: Graph) -> Float[Array, ""]:
-        if prediction.charges is None:
-            raise MissingInputError(
-                "The loss of charges needs a term that predicts charges, such as 'charges' after a network or "
-                "'charge_equilibration'. Add one, or set its weight to 0."
-            )
+        check_predicted(prediction, "charges")
         difference, weight = residuals(prediction, labels, graph, "charges")
         return weighted_mean(difference**2, weight)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.outputs import BatchLabels, Prediction
-from jorbit.losses.residuals import Quantity, check_quantity, residuals, weighted_mean
+from jorbit.losses.residuals import Quantity, check_predicted, check_quantity, residuals, weighted_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,12 @@ class HuberLoss:
     """Mean over items and components, by weight, of e^2 / 2 for |e| < delta, delta (|e| - delta / 2) beyond.
 
     Attributes:
-        quantity: "energy" (per atom), "forces" or "stress".
-        delta: where it turns linear, in the unit of the quantity: eV/atom, eV/Å or eV/Å^3.
+        quantity: "energy" (per atom), "forces", "stress" or "charges".
+        delta: where it turns linear, in the unit of the quantity: eV/atom, eV/Å, eV/Å^3 or e.
+
+    Raises:
+        ConfigError: another quantity, or a delta that is not above 0.
+        MissingInputError: charges are asked for and no term of the potential predicts any.
 
     Example:
         >>> HuberLoss(quantity="forces", delta=0.1).delta
@@ -41,6 +45,7 @@ class HuberLoss:
         return cls(delta=0.1)
 
     def __call__(self, prediction: Prediction, labels: BatchLabels, graph: Graph) -> Float[Array, ""]:
+        check_predicted(prediction, self.quantity)
         difference, weight = residuals(prediction, labels, graph, self.quantity)
         size = jnp.abs(difference)
         small = jnp.minimum(size, self.delta)

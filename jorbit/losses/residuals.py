@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, MissingInputError
 from jorbit.core.graph import Graph
 from jorbit.core.ops import safe_divide, sum_over_structures
 from jorbit.core.outputs import BatchLabels, Prediction
@@ -19,6 +19,15 @@ def check_quantity(quantity: str) -> None:
     """Raise a ConfigError for anything but the names of quantities that have labels."""
     if quantity not in QUANTITIES:
         raise ConfigError(f"Wanted a quantity in {QUANTITIES}, got {quantity!r}.")
+
+
+def check_predicted(prediction: Prediction, quantity: str) -> None:
+    """Raise a MissingInputError where charges are asked for and no term predicts any: a loss of nothing would be 0."""
+    if quantity == "charges" and prediction.charges is None:
+        raise MissingInputError(
+            "The loss of charges needs a term that predicts charges, such as 'charges' after a network or "
+            "'charge_equilibration'. Add one, or set its weight to 0."
+        )
 
 
 def atoms_per_structure(graph: Graph) -> Float[Array, " structures"]:

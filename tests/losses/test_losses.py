@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, MissingInputError
 from jorbit.core.outputs import BatchLabels, Prediction
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Labels
 from jorbit.graphs.batching import build_graph, pad_labels
+from jorbit.losses.charges import ChargesLoss
 from jorbit.losses.energy import EnergyLoss
 from jorbit.losses.forces import ForcesLoss
 from jorbit.losses.huber import HuberLoss
@@ -102,6 +103,12 @@ def test_the_best_variance_is_the_squared_error(x64):
 
     best = 0.5**2 - 0.1**2
     assert at(best) < min(at(best - 0.01), at(best + 0.01), at(0.0))
+
+
+@pytest.mark.parametrize("loss", [ChargesLoss(), HuberLoss(quantity="charges")])
+def test_a_loss_of_charges_that_nothing_predicts_is_an_error_and_not_zero(loss, x64):
+    with pytest.raises(MissingInputError, match="needs a term that predicts charges"):
+        loss(*problem())
 
 
 @pytest.mark.parametrize(
