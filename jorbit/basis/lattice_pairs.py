@@ -72,7 +72,11 @@ def ewald_potential(
     """
     volume = jnp.abs(jnp.linalg.det(cell))
     a = jnp.sqrt(jnp.pi) / jnp.cbrt(volume)
-    reciprocal = 2.0 * jnp.pi * jnp.linalg.inv(cell).T
+    inverse = jnp.linalg.inv(cell)
+    reciprocal = 2.0 * jnp.pi * inverse.T
+    # Atoms may lie cells apart: images are counted from the one that rounding finds.
+    whole = jnp.round(jax.lax.stop_gradient(jnp.matmul(vectors, inverse, precision="highest")))
+    vectors = vectors - jnp.matmul(whole, cell, precision="highest")
     steps = np.array(list(itertools.product(range(-n_images, n_images + 1), repeat=3)), np.float64)
     home = (steps == 0).all(axis=1)
     off_diagonal = ~np.eye(vectors.shape[0], dtype=bool)

@@ -22,10 +22,10 @@ class CoulombMatrix:
 
     d_ij is the distance in Å. Of periodic structures, depending on `periodic`:
 
-    * "sine": d_ij is the smooth periodic length `jorbit.basis.lattice_pairs.sine_distance`, with any number of lattice
-      vectors; without one it is the distance;
+    * "sine": d_ij is the smooth periodic length `jorbit.basis.lattice_pairs.sine_distance`, with any number of periodic
+      directions; without one it is the distance;
     * "ewald": M_ij = Z_i Z_j times the potential at i of the ion j, its images and a neutralising background, and M_ii
-      half of Z_i^2 times the potential of its own images. Needs three lattice vectors, or none; with one or two the
+      half of Z_i^2 times the potential of its own images. Needs three periodic directions, or none; with one or two the
       features are NaN.
 
     This describes structures, not atoms: `spectrum` returns one row for each structure, and the descriptor gives every
@@ -82,10 +82,11 @@ class CoulombMatrix:
         start = jnp.cumsum(count, dtype=jnp.int32) - count
         members = jnp.minimum(start[:, None] + jnp.arange(self.n_atoms, dtype=jnp.int32)[None, :], graph.n_atoms - 1)
         present = jnp.arange(self.n_atoms, dtype=jnp.int32)[None, :] < count[:, None]
-        values = jax.vmap(self._one)(graph.positions[members], graph.numbers[members], present, graph.cell)
+        cell = jnp.where(graph.periodic[..., None], graph.cell, 0.0)  # a box around a molecule is no lattice
+        values = jax.vmap(self._one)(graph.positions[members], graph.numbers[members], present, cell)
         possible = count <= self.n_atoms
         if self.periodic == "ewald":
-            n_vectors = jnp.sum(jnp.any(graph.cell != 0, axis=2), axis=1)
+            n_vectors = jnp.sum(graph.periodic, axis=1)
             possible = possible & ((n_vectors == 0) | (n_vectors == 3))
         return jnp.where(possible[:, None], values, jnp.nan)
 

@@ -48,7 +48,8 @@ def separate(
         tolerance: smallest relative difference that counts.
 
     Raises:
-        ConfigError: more elements than the descriptor has species, or different numbers of atoms with center=None.
+        ConfigError: more elements than the descriptor has species, different numbers of atoms with center=None, or
+            features that are not finite.
 
     Example:
         >>> from jorbit.descriptors.cartesian import Cartesian
@@ -70,6 +71,11 @@ def separate(
         graphs = [build_graph(s, table, cutoffs, dtype=jnp.float64) for s in (a, b)]
         compiled = jax.jit(lambda graph: descriptor(graph))
         one, two = (np.asarray(compiled(g))[: s.n_atoms] for g, s in zip(graphs, (a, b), strict=True))
+    if not (np.isfinite(one).all() and np.isfinite(two).all()):
+        raise ConfigError(
+            f"Features of {type(descriptor).__name__} are NaN or infinite for these structures, which cannot be "
+            "compared: more atoms, or a longer cell, than it was made for?"
+        )
     if center is None:
         if len(one) != len(two):
             raise ConfigError(

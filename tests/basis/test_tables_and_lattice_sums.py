@@ -119,6 +119,15 @@ def test_ewald_potential_is_converged_in_a_skewed_cell(x64):
     assert abs(float(few[1] - many[1])) < 1e-9
 
 
+def test_ewald_potential_of_atoms_that_lie_cells_apart(x64):
+    """A simulation that does not wrap atoms into the cell has such vectors."""
+    cell = jnp.asarray([[3.4, 0.0, 0.0], [0.9, 3.7, 0.0], [-0.6, 0.8, 3.9]])
+    positions = np.array([[0.0, 0.0, 0.0], [1.1, 0.9, 1.7]])
+    wandered = positions + np.array([[0.0, 0.0, 0.0], [7.0, -5.0, 9.0]]) @ np.asarray(cell)
+    wanted, got = (ewald_potential(jnp.asarray(r[None] - r[:, None]), cell)[0][0, 1] for r in (positions, wandered))
+    assert float(got) == pytest.approx(float(wanted), abs=1e-9)
+
+
 @pytest.mark.parametrize("periodic", [(0, 0, 0), (1, 0, 0), (0, 1, 1), (1, 1, 1)])
 def test_sine_distance_repeats_along_lattice_vectors_only(x64, periodic):
     cell = np.array([[3.4, 0.2, 0.0], [0.9, 3.7, 0.0], [-0.6, 0.8, 3.9]]) * np.array(periodic)[:, None]

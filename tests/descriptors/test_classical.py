@@ -13,6 +13,7 @@ from jorbit.basis.spherical_bessel import smooth_bessel_functions
 from jorbit.core.errors import ConfigError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
+from jorbit.descriptors import separate
 from jorbit.descriptors.acsf import ACSF
 from jorbit.descriptors.aev import AEV
 from jorbit.descriptors.bessel import Bessel
@@ -151,6 +152,38 @@ def test_ewald_matrix_of_a_molecule_is_its_coulomb_matrix(x64):
     matrix = np.outer(z, z) / np.where(d > 0, d, 1.0)
     np.fill_diagonal(matrix, 0.5 * z**2.4)
     np.testing.assert_allclose(plain[:3], np.linalg.eigvalsh(matrix)[::-1], rtol=1e-12)
+
+
+def test_features_that_are_not_numbers_separate_nothing():
+    """A matrix too small for the molecule is NaN, which differs from nothing by any measure."""
+    stretched = dataclasses.replace(water(), positions=1.2 * water().positions)
+    with pytest.raises(ConfigError, match="NaN or infinite"):
+        separate(water(), stretched, CoulombMatrix(n_atoms=2))
+    assert separate(water(), stretched, CoulombMatrix(n_atoms=3))
+
+
+@pytest.mark.parametrize("periodic", ["sine", "ewald"])
+def test_a_box_around_a_molecule_does_not_change_its_coulomb_matrix(x64, periodic):
+    table = SpeciesTable.from_numbers([1, 8])
+    boxed = dataclasses.replace(water(), cell=6.0 * np.eye(3))
+    free, inside = (
+        CoulombMatrix(n_atoms=4, periodic=periodic).spectrum(build_graph(s, table, [], dtype=jnp.float64))[0]
+        for s in (water(), boxed)
+    )
+    np.testing.assert_array_equal(free, inside)
+
+
+@pytest.mark.parametrize("periodic", ["sine", "ewald"])
+def test_the_matrix_of_a_crystal_does_not_depend_on_which_images_of_its_atoms_are_given(x64, periodic):
+    crystal = triclinic_crystal()
+    cells = np.zeros((crystal.n_atoms, 3))
+    cells[1] = [5.0, -4.0, 6.0]
+    elsewhere = dataclasses.replace(crystal, positions=crystal.positions + cells @ crystal.cell)
+    one, other = (
+        CoulombMatrix(n_atoms=4, periodic=periodic).spectrum(build_graph(s, SPECIES, [], dtype=jnp.float64))[0]
+        for s in (crystal, elsewhere)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_coulomb_matrix_of_a_symmetric_molecule_has_symmetric_derivatives(x64):
