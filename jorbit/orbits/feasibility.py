@@ -110,6 +110,8 @@ def feasible_group(
 ) -> FeasibleGroup:
     """Keep generators, and products of up to three of them, whose permuted frames look like frames.
 
+    One frame has no neighbours to compare with: then every permutation counts as feasible.
+
     Products are tried because a feasible element can be a product of infeasible ones: the mirror of ethanol exchanges
     two hydrogens of the methyl group and those of the methylene group at once.
 

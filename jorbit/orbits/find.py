@@ -69,6 +69,8 @@ def find_orbits(
     by_level = partitions_by_level(make_refiner(graph.vertices, graph.edges))
     stability = check_subsets(graph, subsets, trajectory, chosen, initial_labels)
     warnings = warnings_of(graph, statistics, trajectory, chosen, stability, initial_labels)
+    if feasible and trajectory.n_frames == 1:
+        warnings = (*warnings, "One frame cannot show which symmetries the data visit: all of them count as feasible.")
     use_orbits = chosen.level is None and chosen.exact
     if use_orbits and not group.exact:
         warnings = (

@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import DataError, StructureError
 from jorbit.core.structure import Frame, Structure
-from jorbit.graphs.neighbors import complete_cell
+from jorbit.graphs.neighbors import complete_cell, find_pairs
 from jorbit.orbits.covalent_radii import bond_lengths
 from jorbit.orbits.lattice import Lattice, displacements, make_lattice
 
 MAX_STRAIN = 0.35  # cells of one trajectory breathe; what differs by more are different crystals
-MIN_DISTANCE = 1e-3  # Å, as in the neighbour search
+TOO_NEAR = 0.1  # Å; where atoms at one place are looked for: finding them takes a cutoff
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def read_trajectory(frames: Iterable[Frame | Structure], max_frames: int) -> Tra
 def _check_alike(structures: list[Structure]) -> None:
     first = structures[0].check()
     for index, structure in enumerate(structures):
-        structure.check()
+        find_pairs(structure, TOO_NEAR)  # which checks the structure, and that no two atoms are at one place
         if structure.n_atoms != first.n_atoms or not np.array_equal(structure.numbers, first.numbers):
             same = np.array_equal(np.sort(structure.numbers), np.sort(first.numbers))
             what = "the same atoms in another order" if same else "other atoms"
@@ -123,8 +123,7 @@ def _mean_cell(full: Float[np.ndarray, "frames 3 3"], pbc: Bool[np.ndarray, "3"]
             "of one trajectory. Are frames of different crystals, or different choices of the lattice vectors, mixed? "
             "Find orbits for each by itself."
         )
-    cell = np.linalg.cholesky(mean)
-    return cell if np.linalg.det(cell) > 0 else -cell
+    return np.linalg.cholesky(mean)
 
 
 def _check_walls(structure: Structure) -> None:

@@ -87,10 +87,6 @@ class Refiner:
             hashes, n_colors = refined, n_refined
         return hashes
 
-    def is_automorphism(self, permutation: Int[np.ndarray, " atoms"]) -> bool:
-        """Does the graph keep all its colours when atom i is replaced by permutation[i]?"""
-        return maps(self, self, permutation)
-
 
 def maps(source: Refiner, target: Refiner, image: Int[np.ndarray, " atoms"]) -> bool:
     """Is atom i -> image[i] an isomorphism? Decided exactly, on the colours themselves."""

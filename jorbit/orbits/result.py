@@ -189,7 +189,10 @@ class OrbitResult:
         """The result as JSON text; written to a file as well when a path is given."""
         text = json.dumps(_plain(self), indent=1)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            target = Path(path)
+            part = target.with_name(f".{target.name}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)  # never half of it under the name that was asked for
         return text
 
     @classmethod
@@ -199,18 +202,16 @@ class OrbitResult:
         Raises:
             DataError: not such a file.
         """
-        text = (
-            source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text("utf-8")
-        )
         try:
-            data = json.loads(text)
+            is_text = isinstance(source, str) and source.lstrip().startswith("{")
+            data = json.loads(str(source) if is_text else Path(source).read_text("utf-8"))
             if data.get("format") != FORMAT or data.get("version") != VERSION:
                 raise DataError(
                     f"Wanted orbits saved by jorbit (format {FORMAT!r}, version {VERSION}), got "
                     f"{data.get('format')!r}, version {data.get('version')!r}. Find the orbits again."
                 )
             return _from_plain(data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
             raise DataError(f"This is no file of orbits ({type(error).__name__}: {error}). Find them again.") from error
 
     def summary(self) -> dict[str, Any]:

@@ -133,9 +133,27 @@ def test_files_that_hold_no_orbits(tmp_path):
     assert again.to_json() == text
     np.testing.assert_array_equal(again.labels, result.labels)
     assert again.group_order == result.group_order and again.fragments == result.fragments
-    for wrong in ('{"format": "other"}', "{not json", text.replace('"version": 1', '"version": 99')):
+    assert [p.name for p in tmp_path.iterdir()] == ["orbits.json"]
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    damaged = text.replace('"zlib": "', '"zlib": "AAAA', 1)
+    other = ('{"format": "other"}', "{not json", text.replace('"version": 1', '"version": 99'), damaged)
+    for wrong in (*other, tmp_path / "absent.json", tmp_path / "bytes"):
         with pytest.raises(DataError):
             type(result).from_json(wrong)
+
+
+def test_atoms_at_one_place_are_refused_whichever_frame_they_are_in(ethanol):
+    positions = ethanol[7].positions.copy()
+    positions[4] = positions[5]
+    frames = [*ethanol[:7], dataclasses.replace(ethanol[7], positions=positions)]
+    with pytest.raises(StructureError, match="Atoms 4 and 5 are at one place"):
+        jorbit.find_orbits(frames)
+
+
+def test_one_frame_cannot_tell_what_is_feasible(ethanol):
+    result = jorbit.find_orbits(ethanol[:1], feasible=True)
+    assert any("all of them count as feasible" in w for w in result.warnings)
+    assert result.feasible.n_rejected == 0 and result.feasible.order == result.group_order
 
 
 def test_the_index_of_agreement_is_that_of_scikit_learn():
