@@ -101,6 +101,8 @@ def identity_of(potential: Potential, params: Any, structure: Structure, setting
         digest.update(np.ascontiguousarray(leaf).tobytes())
     start = [np.asarray(structure.numbers, np.int64).tobytes()]
     start += [np.asarray(a, np.float64).tobytes() for a in (structure.positions, structure.cell, structure.pbc)]
+    start += [] if structure.orbits is None else [b"orbits", np.asarray(structure.orbits, np.int64).tobytes()]
+    start += [] if structure.charge == 0 else [b"charge", np.float64(structure.charge).tobytes()]
     return {
         "potential": hashlib.sha256(repr((potential.terms, potential.species)).encode()).hexdigest()[:16],
         "params": digest.hexdigest()[:16],

@@ -1,5 +1,6 @@
 """Runs that are killed and taken up again end in the same bits as runs that are not."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.structure import Structure
 from jorbit.simulate import run
 from jorbit.simulate.blocks import record_plan
+from jorbit.simulate.md_checkpoint import identity_of
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,11 @@ def test_overflows_leave_what_a_run_with_room_leaves():
     np.testing.assert_allclose(tight.potential_energies, roomy.potential_energies, rtol=1e-13)
     np.testing.assert_allclose(tight.structure.positions, roomy.structure.positions, rtol=0, atol=1e-11)
     assert np.ptp(roomy.potential_energies) > 0.01  # they did meet
+
+
+def test_a_run_of_other_charge_or_orbits_is_another_run():
+    potential, params = argon()
+    pair = Structure(positions=np.array([[0.0, 0, 0], [0, 0, 3.8]]), numbers=np.array([18, 18]))
+    others = [dataclasses.replace(pair, charge=1.0), dataclasses.replace(pair, orbits=np.array([0, 1]))]
+    starts = [identity_of(potential, params, s, {})["start"] for s in (pair, *others)]
+    assert len(set(starts)) == 3 and identity_of(potential, params, pair, {})["start"] == starts[0]
