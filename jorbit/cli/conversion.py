@@ -1,7 +1,10 @@
 """`jorbit convert`: models of other packages as model files of jorbit."""
 
+import inspect
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,7 +24,11 @@ def convert(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="head=NAME (mace), energy_unit=EV, elements=H,O (schnet)."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="head=NAME (mace), member=0 (torchani), elements=H,O (schnetpack), energy_unit=kcal/mol.",
+        ),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Open the file although it is a pickle, which can run code.")
@@ -60,7 +67,7 @@ def convert(
     source = source or guess_source(file, tuple(CONVERTERS))
     if trust:
         err().print(f"[yellow]Note:[/] a pickle can run code; {escape(str(file))} is trusted.")
-    potential, params = converted(file, source, trust=trust, **_parsed(settings or []))
+    potential, params = converted(file, source, trust=trust, **_parsed(settings or [], CONVERTERS.load(source)))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     save(output, potential, params, {"converted": {"from": source, "file": file.name, "sha256": digest}})
     n_parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
@@ -71,17 +78,23 @@ def convert(
     )
 
 
-def _parsed(settings: list[str]) -> dict[str, str | float]:
-    """NAME=VALUE, with numbers as numbers."""
+def _parsed(settings: list[str], converter: Callable[..., Any]) -> dict[str, str | int | float]:
+    """NAME=VALUE, with numbers where the converter takes numbers."""
     from jorbit.core.errors import ConfigError
 
-    parsed: dict[str, str | float] = {}
+    known = inspect.signature(converter).parameters
+    parsed: dict[str, str | int | float] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"Wanted --set NAME=VALUE, got {setting!r}.")
+        annotation = known[name].annotation if name in known else str
+        kinds = typing.get_args(annotation) or (annotation,)
+        number = int if int in kinds else float if float in kinds else None
         try:
-            parsed[name] = float(value)
-        except ValueError:
+            parsed[name] = value if number is None else number(value)
+        except ValueError as error:
+            if str not in kinds:
+                raise ConfigError(f"Wanted --set {name}=NUMBER, got {value!r}.") from error
             parsed[name] = value
     return parsed

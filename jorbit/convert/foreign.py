@@ -9,8 +9,8 @@ import zipfile
 from typing import Any
 
 from jorbit.core.errors import ConfigError, ModelFileError
+from jorbit.core.units import ENERGY_UNITS
 
-PICKLE = b"\x80"  # first byte of a bare pickle, protocol 2 and later
 TRACES = {
     "mace": b"mace",
     "hippynn": b"hippynn",
@@ -62,6 +62,48 @@ def require_trust(path: pathlib.Path, trust: bool) -> None:
             f"{path} is a pickle: opening it can run any code its author put there. If you know where it comes from, "
             "say so with --trust (trust=True). The model file that is written then is safe to open and to share."
         )
+
+
+def open_pickle(path: pathlib.Path, *, trust: bool, module: str, package: str | None = None) -> Any:
+    """What `torch.save` wrote.
+
+    Args:
+        path: of the file.
+        trust: see `require_trust`.
+        module: of the package whose classes are in it, imported before the file is opened.
+        package: what pip calls it, where that differs.
+
+    Raises:
+        ModelFileError: no such file, not trusted, or one that cannot be opened.
+        ConfigError: the package or torch is not installed.
+    """
+    require_trust(path, trust)
+    import_package(module, package)
+    torch = import_package("torch")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever the pickle raises
+        raise ModelFileError(
+            f"{path} cannot be opened with torch and {package or module} ({type(error).__name__}: {error}). Is it "
+            "whole, and of a version of the package that is installed?"
+        ) from error
+
+
+def unit_in_ev(unit: float | str) -> float:
+    """eV of a unit of energy, given by name or by its value.
+
+    Raises:
+        ConfigError: an unknown name, or no positive number.
+
+    Example:
+        >>> unit_in_ev("meV"), unit_in_ev(27.2)
+        (0.001, 27.2)
+    """
+    if isinstance(unit, str) and unit.lower() in ENERGY_UNITS:
+        return ENERGY_UNITS[unit.lower()]
+    if isinstance(unit, str) or not 0 < unit < float("inf"):
+        raise ConfigError(f"Unknown unit of energy {unit!r}: wanted one of {', '.join(ENERGY_UNITS)}, or its eV.")
+    return float(unit)
 
 
 def import_package(name: str, package: str | None = None) -> Any:

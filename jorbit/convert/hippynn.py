@@ -8,7 +8,7 @@ import numpy as np
 
 from jorbit.basis.contractions import Contraction
 from jorbit.basis.invariant_sets import hop13
-from jorbit.convert.foreign import import_package, require_trust
+from jorbit.convert.foreign import open_pickle, unit_in_ev
 from jorbit.core.errors import ModelFileError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
@@ -43,31 +43,30 @@ NUMBERS = {
 }
 
 
-def convert_hippynn(path: pathlib.Path, *, trust: bool = False, energy_unit: float = 1.0) -> tuple[Potential, Params]:
+def convert_hippynn(
+    path: pathlib.Path, *, trust: bool = False, energy_unit: float | str = 1.0
+) -> tuple[Potential, Params]:
     """A model trained by hippynn as a potential in float64.
 
     Args:
         path: experiment_structure.pt (with best_model.pt beside it), or what `torch.save(graph_module, path)` wrote.
         trust: open the pickle.
-        energy_unit: of the model's energies in eV: hippynn does not write down what its data were in.
+        energy_unit: of the model's energies, by name or in eV: hippynn does not write down what its data were in.
 
     Raises:
         ModelFileError: not trusted, or a model that jorbit has no equal of; says which part.
         ConfigError: hippynn is not installed.
     """
-    require_trust(path, trust)
-    torch = import_package("torch")
-    import_package("hippynn")
-    content = torch.load(path, map_location="cpu", weights_only=False)
+    content = open_pickle(path, trust=trust, module="hippynn")
     if isinstance(content, Mapping) and "training_modules" in content:
         module = content["training_modules"].model
         best = path.with_name(STATE)
         if not best.is_file():
             raise ModelFileError(f"{path} holds the network before training: wanted {STATE} in the same folder, too.")
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=False))
+        module.load_state_dict(open_pickle(best, trust=trust, module="hippynn"))
     else:
         module = content
-    return potential_of(*describe(module), energy_unit=energy_unit)
+    return potential_of(*describe(module), energy_unit=unit_in_ev(energy_unit))
 
 
 def describe(module: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jorbit.basis.coupling import clebsch_gordan, coupled_degrees
-from jorbit.convert.foreign import import_package, require_trust
+from jorbit.convert.foreign import import_package, open_pickle
 from jorbit.convert.mace_weights import describe_layers, layer_parameters
 from jorbit.core.errors import ModelFileError
 from jorbit.core.protocols import Params
@@ -39,13 +39,7 @@ def convert_mace(path: pathlib.Path, *, trust: bool = False, head: str | None = 
         ModelFileError: not trusted, or a model that jorbit has no equal of; says which part.
         ConfigError: mace-torch is not installed.
     """
-    require_trust(path, trust)
-    import_package("mace.modules", "mace-torch")  # before torch opens the file: e3nn needs it
-    torch = import_package("torch")
-    try:
-        model = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # whatever the pickle raises
-        raise ModelFileError(f"{path} cannot be opened with torch and mace-torch: {error}.") from error
+    model = open_pickle(path, trust=trust, module="mace.modules", package="mace-torch")
     return potential_of(*describe(model), head=head)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jorbit.convert.foreign import import_package, require_trust
+from jorbit.convert.foreign import open_pickle, unit_in_ev
 from jorbit.core.errors import ConfigError, ModelFileError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
@@ -22,14 +22,14 @@ EVEN = 1e-5  # Å; centres in float32 are this close to evenly spaced ones
 
 
 def convert_schnetpack(
-    path: pathlib.Path, *, trust: bool = False, energy_unit: float = 1.0, elements: str | None = None
+    path: pathlib.Path, *, trust: bool = False, energy_unit: float | str = 1.0, elements: str | None = None
 ) -> tuple[Potential, Params]:
     """A model trained by schnetpack as a potential in float64; lengths must be in Å.
 
     Args:
         path: what `torch.save(model, path)` wrote, such as best_model.
         trust: open the pickle.
-        energy_unit: of the model's energies in eV: schnetpack's files do not say what the data were in.
+        energy_unit: of the model's energies, by name or in eV: schnetpack's files do not say what the data were in.
         elements: symbols of those it was trained on, "H,C,O": the file holds a row for each of a hundred. None keeps
             all of them, trained or not.
 
@@ -37,11 +37,8 @@ def convert_schnetpack(
         ModelFileError: not trusted, or a model that jorbit has no equal of; says which part.
         ConfigError: schnetpack is not installed, or no such element.
     """
-    require_trust(path, trust)
-    torch = import_package("torch")
-    import_package("schnetpack")
-    content = torch.load(path, map_location="cpu", weights_only=False)
-    return potential_of(*describe(content), energy_unit=energy_unit, elements=elements)
+    content = open_pickle(path, trust=trust, module="schnetpack")
+    return potential_of(*describe(content), energy_unit=unit_in_ev(energy_unit), elements=elements)
 
 
 def describe(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jorbit.basis.inverse_distances import pair_permutations
+from jorbit.convert.foreign import unit_in_ev
 from jorbit.core.errors import ConfigError, DataError, ModelFileError, StructureError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Frame
-from jorbit.core.units import ENERGY_UNITS, KCAL_MOL, LENGTH_UNITS
+from jorbit.core.units import KCAL_MOL, LENGTH_UNITS
 from jorbit.datasets import read
 from jorbit.models.sgdml import SGDML
 from jorbit.potential.artefact import load
@@ -30,7 +31,7 @@ _MODEL_KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "sig", "std", "c")
 
 
 def convert_sgdml(
-    path: pathlib.Path, *, trust: bool = False, energy_unit: str | None = None
+    path: pathlib.Path, *, trust: bool = False, energy_unit: float | str | None = None
 ) -> tuple[Potential, Params]:
     """A model file of sgdml as a potential in eV and Å.
 
@@ -121,7 +122,7 @@ def write_sgdml_model(
     values = {k: np.asarray(v) for k, v in params["sgdml"].items()}
     permutations, sigma = values["permutations"].astype(np.int64), float(values["sigma"])
     n_points = len(values["points"])
-    factor = ENERGY_UNITS[_known_unit(energy_unit)]
+    factor = unit_in_ev(energy_unit)
     arrays: dict[str, Any] = {
         "type": "m",
         "code_version": WRITTEN_AS,
@@ -195,7 +196,7 @@ def write_sgdml_dataset(
     energies = [f.labels.energy for f in frames if f.labels.energy is not None]
     if len(forces) < len(frames):
         raise DataError(f"{len(frames) - len(forces)} of {len(frames)} frames have no forces, and sgdml needs them.")
-    factor = ENERGY_UNITS[_known_unit(energy_unit)]
+    factor = unit_in_ev(energy_unit)
     arrays: dict[str, Any] = {
         "type": "d",
         "code_version": WRITTEN_AS,
@@ -264,16 +265,10 @@ def _text(value: Any) -> str:
     return item.decode() if isinstance(item, bytes) else str(item)
 
 
-def _known_unit(name: str) -> str:
-    if name.lower() not in ENERGY_UNITS:
-        raise ConfigError(f"Unknown unit of energy {name!r}: wanted one of {', '.join(ENERGY_UNITS)}.")
-    return name.lower()
-
-
-def _units(path: pathlib.Path, arrays: dict[str, np.ndarray], energy_unit: str | None) -> tuple[float, float]:
+def _units(path: pathlib.Path, arrays: dict[str, np.ndarray], energy_unit: float | str | None) -> tuple[float, float]:
     """eV and Å of the file's units."""
-    given = energy_unit or _text(arrays.get("e_unit"))
-    energy = ENERGY_UNITS[_known_unit(given)] if given else KCAL_MOL
+    given = _text(arrays.get("e_unit")) if energy_unit is None else energy_unit
+    energy = KCAL_MOL if given == "" else unit_in_ev(given)
     unit = _text(arrays.get("r_unit")) or "ang"
     if unit.lower() not in LENGTH_UNITS:
         raise ModelFileError(f"{path}: unknown unit of length {unit!r}: wanted one of {', '.join(LENGTH_UNITS)}.")

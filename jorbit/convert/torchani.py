@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jorbit.basis.symmetry_functions import species_pairs
-from jorbit.convert.foreign import import_package, require_trust
+from jorbit.convert.foreign import open_pickle, unit_in_ev
 from jorbit.core.errors import ConfigError, ModelFileError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SpeciesTable
@@ -22,7 +22,7 @@ EVEN = 1e-5  # Å or radians; shifts in float32 are this close to evenly spaced 
 
 
 def convert_torchani(
-    path: pathlib.Path, *, trust: bool = False, member: int | None = None, energy_unit: float = HARTREE
+    path: pathlib.Path, *, trust: bool = False, member: int | None = None, energy_unit: float | str = HARTREE
 ) -> tuple[Potential, Params]:
     """A model of torchani as a potential in float64.
 
@@ -30,18 +30,14 @@ def convert_torchani(
         path: what `torch.save(model, path)` wrote.
         trust: open the pickle.
         member: which network of an ensemble, counted from 0; asked for when there are several.
-        energy_unit: of the model's energies in eV.
+        energy_unit: of the model's energies, by name or in eV.
 
     Raises:
         ModelFileError: not trusted, or a model that jorbit has no equal of; says which part.
         ConfigError: torchani is not installed, or no member of an ensemble was named.
     """
-    require_trust(path, trust)
-    torch = import_package("torch")
-    import_package("torchani")
-    return potential_of(
-        *describe(torch.load(path, map_location="cpu", weights_only=False), member), energy_unit=energy_unit
-    )
+    content = open_pickle(path, trust=trust, module="torchani")
+    return potential_of(*describe(content, member), energy_unit=unit_in_ev(energy_unit))
 
 
 def describe(model: Any, member: int | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -89,7 +89,16 @@ class Charges(nn.Module):
         return dataclasses.replace(outputs, dipoles=jnp.einsum("as,asx->ax", strength * fade, vectors))
 
     def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple[Any, Params]:
-        """The same charges over more species."""
+        """The same charges over more species.
+
+        Raises:
+            ConfigError: a descriptor whose features are those of the old species.
+        """
+        if hasattr(self.descriptor, "n_species") and parents != tuple(range(self.n_species)):
+            raise ConfigError(
+                "Charges that read a descriptor cannot start from those of other species, since its features are made "
+                "for a number of them. Fit them from the beginning, or let them read the features of a network."
+            )
         learned = dict(params["params"])
         learned["charges"] = np.asarray(learned["charges"])[np.array(parents)]
         return self.clone(n_species=len(parents)), {**params, "params": learned}

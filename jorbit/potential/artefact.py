@@ -5,7 +5,6 @@ digest over the spec and the tensors shows accidental and careless changes; it i
 from people you trust to have made good models.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from jorbit.potential.head_files import encode_heads, is_of_head, names_of_heads
 from jorbit.potential.orbit_reference import FoundOrbits
 from jorbit.potential.potential import Potential
 from jorbit.potential.spec import decode_component, encode_term, flatten_params, unflatten_params
+from jorbit.potential.state_files import write_whole
 from jorbit.potential.uncertainty import Grade
 
 FORMAT = "jorbit-potential"
@@ -126,6 +126,17 @@ def load(path: Path, *, head: str | None = None) -> tuple[Potential, Params]:
     file, head = split_head(path, head)
     spec, tensors, _ = _read(file)
     return _decode(path, spec, tensors, head)
+
+
+def load_heads(path: Path) -> dict[str, Params]:
+    """The parameters of every head in a model file by name, the main one first; {} when there are none.
+
+    Raises:
+        ModelFileError: as `load`.
+    """
+    file, _ = split_head(path, None)
+    spec, tensors, _ = _read(file)
+    return {name: _decode(path, spec, tensors, name)[1] for name in names_of_heads(spec.get("heads"))}
 
 
 def load_grades(path: Path) -> dict[str, Grade]:
@@ -302,23 +313,15 @@ def _metadata(path: pathlib.Path, content: bytes) -> dict[str, str]:
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
-    """Write next to the target, then rename: a full disk or Ctrl-C never leaves half a file."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise ModelFileError(f"{path} cannot be written: it is not an ordinary file. Give the name of a file.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A full disk or Ctrl-C never leaves half a file; a link stays a link."""
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise ModelFileError(f"{path} cannot be written: it is not an ordinary file. Give the name of a file.")
+        write_whole(path, content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ModelFileError(f"{path} cannot be written: {reason}. Give another path, or make the folder.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _digest(spec: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:

@@ -23,6 +23,7 @@ from jorbit.core.graph import Graph, Neighbors
 from jorbit.core.protocols import Params
 from jorbit.potential.derivatives import energy_and_derivatives
 from jorbit.potential.potential import Potential
+from jorbit.potential.state_files import write_whole
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 OUTPUTS = ("energy", "energies", "forces", "stress")
@@ -129,9 +130,9 @@ def export(
     }
     path = Path(path)
     try:
-        path.write_bytes(contents)
+        write_whole(path, contents)
         description = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-        path.with_name(path.name + ".json").write_text(description, encoding="utf-8")
+        write_whole(path.with_name(path.name + ".json"), description.encode())
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
     return about

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.protocols import KernelTerm, LinearTerm, Params
-from jorbit.potential.potential import Potential
+from jorbit.potential.potential import Potential, as_dtype
 from jorbit.terms.reference_energy import ReferenceEnergy
 
 _TOGETHER = 32  # columns whose derivatives are taken at once
@@ -144,7 +144,7 @@ class LastLayerRows:
     def atoms(self, potential: Potential, params: Params, graph: Graph) -> Float[Array, "atoms features"]:
         # Only what follows the last layer depends on its parameters: the network itself is computed once, whatever
         # the number of tangents.
-        params = jax.tree.map(lambda x: _cast(x, graph.positions.dtype), params)
+        params = as_dtype(params, graph.positions.dtype)
         start = self.vector(params)
         return jax.jacfwd(lambda v: potential.outputs(self.replaced(params, v), graph).energy)(start)
 
@@ -179,7 +179,7 @@ class KernelRows:
         return {name: terms[name] for name in self.names}
 
     def atoms(self, potential: Potential, params: Params, graph: Graph) -> Float[Array, "atoms features"]:
-        params = jax.tree.map(lambda x: _cast(x, graph.positions.dtype), params)
+        params = as_dtype(params, graph.positions.dtype)
         models = self._models(potential)
         return jnp.concatenate([m.atom_rows(params[n], graph) for n, m in models.items()], axis=-1)
 
@@ -192,7 +192,7 @@ class KernelRows:
         return jnp.zeros_like(graph.species)
 
     def forces(self, potential: Potential, params: Params, graph: Graph) -> Float[Array, "atoms 3 columns"]:
-        params = jax.tree.map(lambda x: _cast(x, graph.positions.dtype), params)
+        params = as_dtype(params, graph.positions.dtype)
         return jnp.concatenate([m.design(params[n], graph).forces for n, m in self._models(potential).items()], axis=-1)
 
 
@@ -212,11 +212,6 @@ def energy_row(rows: FeatureRows, potential: Potential, params: Params, graph: G
 def path_of(path: Any) -> str:
     """term/collection/name of a parameter."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _cast(leaf: Any, dtype: Any) -> Array:
-    leaf = jnp.asarray(leaf)
-    return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def _forces_by_reverse(total: Any, graph: Graph) -> Float[Array, "atoms 3 columns"]:
@@ -245,7 +240,7 @@ def linear_parameters(
         ConfigError: there are none.
     """
     references = [n for n, t in zip(potential.names, potential.terms, strict=True) if isinstance(t, ReferenceEnergy)]
-    params = jax.tree.map(lambda x: np.asarray(_cast(x, graph.positions.dtype)), params)
+    params = jax.tree.map(np.asarray, as_dtype(params, graph.positions.dtype))
     leaves = [(path_of(p), np.asarray(leaf)) for p, leaf in jax.tree_util.tree_leaves_with_path(params)]
     energies = jax.jit(lambda p: potential.outputs(p, graph).energy)
     rng, at_rest = np.random.default_rng(0), np.asarray(energies(params), dtype=np.float64)

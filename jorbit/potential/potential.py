@@ -149,7 +149,7 @@ class Potential:
     def _after(self, k: int, params: Params, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         """What the first k + 1 terms make together, from what the first k made."""
         self._check_upstream(k, upstream)
-        new = self.terms[k].apply(_as_dtype(params, graph.positions.dtype), graph, upstream)
+        new = self.terms[k].apply(as_dtype(params, graph.positions.dtype), graph, upstream)
         return _combine(upstream, new, graph)
 
     def _check_upstream(self, k: int, upstream: AtomOutputs) -> None:
@@ -177,7 +177,7 @@ def _combine(before: AtomOutputs, new: AtomOutputs, graph: Graph) -> AtomOutputs
     )
 
 
-def _as_dtype(params: Params, dtype: jnp.dtype) -> Params:
+def as_dtype(params: Params, dtype: jnp.dtype) -> Params:
     """Float parameters in the dtype of the positions, so that nothing is promoted behind the user's back."""
 
     def cast(leaf: Any) -> Array:

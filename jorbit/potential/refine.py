@@ -41,17 +41,41 @@ def refine(
         [-13.6, -13.6, -432.0]
     """
     parents = tuple(parent_rows(species, potential.species).tolist())
+    return over_species(potential, params, species, parents, neighbors)
+
+
+def over_species(
+    potential: Potential, params: Params, species: SpeciesTable, parents: tuple[int, ...], neighbors: Neighbors
+) -> tuple[Potential, Params]:
+    """A potential over another species table, each row of which starts with the parameters of a row of the old one.
+
+    Args:
+        potential, params: as for `refine`.
+        species: the new table.
+        parents: for each of its rows the old one.
+        neighbors: as for `refine`.
+
+    Raises:
+        ConfigError: a term that has parameters, or features, for species and cannot take others.
+    """
     terms, new = [], {}
+    unchanged = parents == tuple(range(len(potential.species)))
     for name, term in zip(potential.names, potential.terms, strict=True):
         method: Any = getattr(term, "refined", None)
         if method is not None:
             term, new[name] = method(params[name], parents, neighbors)
-        elif hasattr(term, "n_species"):
+        elif tells_species_apart(term) and not unchanged:
             raise ConfigError(
-                f"The term {name!r} has parameters for each species but no method `refined`, so it cannot start from "
-                "those of the elements. Fit it with orbits from the beginning."
+                f"The term {name!r} has parameters or features for each species and no method `refined`, so it cannot "
+                "start from those of other species. Fit it on the new ones from the beginning."
             )
         else:
             new[name] = params[name]
         terms.append(term)
     return Potential(terms=tuple(terms), species=species), new
+
+
+def tells_species_apart(component: Any) -> bool:
+    """Whether a term, or the descriptor in one, was made for a number of species."""
+    descriptor = getattr(component, "descriptor", None)
+    return hasattr(component, "n_species") or (descriptor is not None and tells_species_apart(descriptor))

@@ -1,5 +1,6 @@
 """Fine-tuning a model on other elements than those it knows."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,16 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import Params
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.potential.potential import Potential
+from jorbit.potential.refine import over_species
 
 
 def change_species(
     potential: Potential, params: Params, adopted: Mapping[str, str], keep: Sequence[str] | None = None
 ) -> tuple[Potential, Params]:
     """A potential that knows other elements: each new one starts as a twin of one that is known already.
+
+    What was given by symbol (charges, moments) holds for the twins, too: `with_twins` of such terms. Tables of physics
+    (`zbl`, `dispersion`, `charge_equilibration`) are those of the new element.
 
     Args:
         potential: over elements (orbits belong to one system: make it without them).
@@ -48,14 +53,8 @@ def change_species(
     numbers = {symbol: z for z, symbol in enumerate(SYMBOLS)}
     species = SpeciesTable.from_numbers([numbers[symbol] for symbol in (*stay, *adopted)])
     parents = tuple(known.index(adopted.get(symbol, symbol)) for symbol in species.names)
-    terms, new = [], {}
-    for name, term in zip(potential.names, potential.terms, strict=True):
-        method: Any = getattr(term, "refined", None)
-        if method is not None:
-            term, new[name] = method(params[name], parents, "orbits")
-        elif hasattr(term, "n_species"):
-            raise ConfigError(f"The term {name!r} has parameters for each species and no way to change them.")
-        else:
-            new[name] = params[name]
-        terms.append(term)
-    return Potential(terms=tuple(terms), species=species), new
+    twins = tuple(sorted(adopted.items()))
+    terms: tuple[Any, ...] = potential.terms
+    terms = tuple(term.with_twins(twins) if hasattr(term, "with_twins") else term for term in terms)
+    changed = dataclasses.replace(potential, terms=terms)
+    return over_species(changed, params, species, parents, "orbits")

@@ -1,6 +1,6 @@
-"""Arrays and a JSON memory in one .safetensors file that is complete or not there at all.
+"""Files that are complete or not there at all; among them checkpoints, arrays and a JSON memory in one .safetensors.
 
-For checkpoints: the file is renamed into place, its sha256 shows damage, and nothing is unpickled.
+A file is renamed into place; the sha256 of a checkpoint shows damage, and nothing is unpickled.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def read_state(path: Path, header: str) -> tuple[dict[str, np.ndarray], dict[str
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside the target, flush to disk and rename: after a crash the old file or the new one is there, whole."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # several processes may write beside each other
     try:
         with open(part, "wb") as file:
             file.write(content)

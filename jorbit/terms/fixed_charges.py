@@ -60,6 +60,11 @@ class FixedCharges:
         charges = jnp.asarray(table, graph.positions.dtype)[graph.numbers] + params["shifts"][graph.species]
         return AtomOutputs(energy=jnp.zeros_like(charges), charges=neutralized(charges, graph))
 
+    def with_twins(self, twins: tuple[tuple[str, str], ...]) -> "FixedCharges":
+        """The same, where other elements have the charges of known ones: pairs (new symbol, known symbol)."""
+        known = dict(self.charges)
+        return dataclasses.replace(self, charges={new: known[old] for new, old in twins if old in known} | known)
+
     def refined(self, params: Params, parents: tuple[int, ...], neighbors: str) -> tuple["FixedCharges", Params]:
         """The same charges over more species."""
         shifts = np.asarray(params["shifts"])[np.array(parents)]

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jax import Array
 
+from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Needs, Params
@@ -35,6 +36,13 @@ class LennardJones:
     sigma: float = 3.4
     cutoff: float = 8.0
     onset: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.onset < self.cutoff:  # or the switch would be 0 for every pair
+            raise ConfigError(
+                f"Wanted 0 <= onset < cutoff, got {self.onset} and {self.cutoff} Å. A shorter cutoff needs a shorter "
+                "onset, such as three quarters of it."
+            )
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "LennardJones":

@@ -1,6 +1,7 @@
 """Charges, dipoles and quadrupoles that belong to kinds of atoms and bonds, and their electrostatic energy."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping
 from typing import ClassVar
@@ -149,10 +150,29 @@ class Multipoles:
         charges = neutralized(jnp.asarray(_table(self.charges, 1), dtype)[graph.numbers], graph)
         return Moments(charges=charges, dipoles=dipoles, quadrupoles=quadrupoles)
 
+    def with_twins(self, twins: tuple[tuple[str, str], ...]) -> "Multipoles":
+        """The same, where other elements have the moments of known ones: pairs (new symbol, known symbol)."""
+        return dataclasses.replace(
+            self, **{name: _twins(getattr(self, name), twins) for name in ("charges", "dipoles", "quadrupoles")}
+        )
+
+
+def _twins(values: ByAtom, twins: tuple[tuple[str, str], ...]) -> ByAtom:
+    """With an entry for every way to put twins in the places of the symbols of one."""
+    found: dict[str, float] = {}
+    for key, value in dict(values).items():
+        choices = [[symbol, *(new for new, old in twins if old == symbol)] for symbol in _symbols(key)]
+        found |= {"".join(chosen): value for chosen in itertools.product(*choices)}
+    return tuple(sorted((found | dict(values)).items()))
+
+
+def _symbols(key: str) -> list[str]:
+    return re.findall("[A-Z][a-z]?", key)
+
 
 def _numbers(key: str, n: int) -> tuple[int, ...] | None:
     """Atomic numbers of n symbols in a row; None where there are others."""
-    symbols = re.findall("[A-Z][a-z]?", key)
+    symbols = _symbols(key)
     if len(symbols) != n or "".join(symbols) != key or not set(symbols) <= set(SYMBOLS[1:]):
         return None
     return tuple(SYMBOLS.index(symbol) for symbol in symbols)

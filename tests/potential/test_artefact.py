@@ -274,7 +274,9 @@ def test_only_registered_names_are_imported(model_file):
         jorbit.load(model_file)
 
 
-@pytest.mark.parametrize("where", ["no/such/folder/m.safetensors", "model.safetensors/m.safetensors", "folder"])
+@pytest.mark.parametrize(
+    "where", ["no/such/folder/m.safetensors", "model.safetensors/m.safetensors", "folder", "x" * 300]
+)
 def test_an_unwritable_path_is_a_clear_error(where, model_file):
     (model_file.parent / "folder").mkdir()
     with pytest.raises(ModelFileError, match="cannot be written"):

@@ -31,7 +31,9 @@ def cluster() -> Structure:
 
 
 def species_model(model: LinearACE) -> tuple[Potential, dict]:
-    potential = Potential((ReferenceEnergy(2), model, LennardJones(epsilon=0.01, sigma=1.0, cutoff=3.0)), COARSE)
+    potential = Potential(
+        (ReferenceEnergy(2), model, LennardJones(epsilon=0.01, sigma=1.0, cutoff=3.0, onset=2.0)), COARSE
+    )
     rng = np.random.default_rng(1)
     coefficients = rng.normal(size=(2, model.n_functions))
     return potential, {
@@ -97,7 +99,7 @@ def test_refined_models_are_not_blind_to_orbits(cluster, x64):
 
 def test_physics_terms_never_see_orbits(cluster, x64):
     """Free atoms and pair repulsion give the same energy whatever the labels."""
-    terms = (ReferenceEnergy(2), LennardJones(epsilon=0.01, sigma=1.0, cutoff=3.0))
+    terms = (ReferenceEnergy(2), LennardJones(epsilon=0.01, sigma=1.0, cutoff=3.0, onset=2.0))
     params = {"reference_energy": {"energies": np.array([-13.0, -430.0])}, "lennard_jones": {}}
     coarse = Potential(terms, COARSE)
     fine, fine_params = refine(coarse, params, FINE)

@@ -6,6 +6,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.lj import LennardJones as AseLennardJones
 
+from jorbit.core.errors import ConfigError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.ase_atoms import from_ase
@@ -70,3 +71,10 @@ def test_the_curvature_is_continuous_where_the_switch_begins_and_ends():
 def test_ase_atoms_far_apart_do_not_interact():
     potential, params = potential_of(LennardJones())
     assert predict(potential, params, from_ase(ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 8.0]]))).energy[0] == 0.0
+
+
+def test_a_switch_that_begins_behind_the_cutoff_is_refused():
+    """It would take every pair away: a potential of zero that looks like any other."""
+    for cutoff in (5.0, 6.0):
+        with pytest.raises(ConfigError, match="three quarters"):
+            LennardJones(cutoff=cutoff)
