@@ -53,10 +53,10 @@ def random_split(
     total = len(frames)
     sizes = {"train": train, "valid": valid, "test": test}
     counts = {name: _count(size, total, name) for name, size in sizes.items()}
-    fractions = [name for name, size in sizes.items() if isinstance(size, float)]
-    wanted = sum(sizes[name] * total if name in fractions else n for name, n in counts.items())
-    if sum(counts.values()) > total >= wanted - 1e-6:
-        counts[max(fractions, key=counts.__getitem__)] -= sum(counts.values()) - total
+    exact = {name: size * total for name, size in sizes.items() if isinstance(size, float)}
+    excess = sum(counts.values()) - total
+    if excess > 0 and sum((counts | exact).values()) <= total + 1e-6:  # by rounding only
+        counts[max(exact, key=lambda name: counts[name])] -= excess
     n_valid, n_test = counts["valid"], counts["test"]
     n_train = max(total - n_valid - n_test, 0) if train is None else counts["train"]
     if n_train + n_valid + n_test > total:
