@@ -49,8 +49,8 @@ def nvt(n_steps: int, minutes: float) -> dict:
     )
     blocks = np.array_split(result.total_energies[len(result.times) // 50 :], 20)
     means, at = np.array([b.mean() for b in blocks]), np.arange(20) - 9.5
-    slope = float(at @ means / (at @ at)) * 20 / (result.times[-1] / 1e6) / 9 * 1000
-    error = float(np.std(means - means.mean(), ddof=2) / np.sqrt(at @ at)) * 20 / (result.times[-1] / 1e6) / 9 * 1000
+    slope = at @ means / (at @ at) * 20 / (result.times[-1] / 1e6) / 9 * 1000
+    error = np.std(means - means.mean(), ddof=2) / np.sqrt(at @ at) * 20 / (result.times[-1] / 1e6) / 9 * 1000
     return {
         "name": "ethanol NVT, linear ACE",
         "steps": result.n_steps,
@@ -60,8 +60,8 @@ def nvt(n_steps: int, minutes: float) -> dict:
         "compilations": result.n_compilations,
         "reallocations": result.n_reallocations,
         "mean_temperature_K": round(float(result.temperatures.mean()), 2),
-        "slope_of_total_energy_meV_per_atom_per_ns": round(slope, 4),
-        "its_error": round(error, 4),
+        "slope_of_total_energy_meV_per_atom_per_ns": round(float(slope), 4),
+        "its_error": round(float(error), 4),
     }
 
 
