@@ -13,7 +13,7 @@ from jorbit.orbits.covalent_radii import bond_lengths
 from jorbit.orbits.lattice import Lattice, displacements, make_lattice
 
 MAX_STRAIN = 0.35  # cells of one trajectory breathe; what differs by more are different crystals
-TOO_NEAR = 0.1  # Å; where atoms at one place are looked for: finding them takes a cutoff
+NEAR = 1.0  # Å; within it atoms at one place are looked for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,8 +59,8 @@ def read_trajectory(frames: Iterable[Frame | Structure], max_frames: int) -> Tra
 
     Raises:
         DataError: no frames, or frames with different atoms, order or periodic directions.
-        StructureError: what `Structure.check` finds; atoms at one place; cells that are not those of one trajectory;
-            a cell without pbc across whose walls atoms are bonded.
+        StructureError: what `Structure.check` finds; atoms at one place in the first frame; cells that are not those of
+            one trajectory; a cell without pbc across whose walls atoms are bonded.
     """
     structures = [frame.structure if isinstance(frame, Frame) else frame for frame in frames]
     if not structures:
@@ -86,9 +86,10 @@ def read_trajectory(frames: Iterable[Frame | Structure], max_frames: int) -> Tra
 
 
 def _check_alike(structures: list[Structure]) -> None:
-    first = structures[0].check()
+    first = structures[0]
+    find_pairs(first, NEAR)  # raises for two atoms at one place
     for index, structure in enumerate(structures):
-        find_pairs(structure, TOO_NEAR)  # which checks the structure, and that no two atoms are at one place
+        structure.check()
         if structure.n_atoms != first.n_atoms or not np.array_equal(structure.numbers, first.numbers):
             same = np.array_equal(np.sort(structure.numbers), np.sort(first.numbers))
             what = "the same atoms in another order" if same else "other atoms"
