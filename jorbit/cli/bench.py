@@ -1,5 +1,6 @@
 """`jorbit bench`: the benchmarks of a checkout by name, and one page of what they found."""
 
+import difflib
 import json
 import os
 import shlex
@@ -65,7 +66,9 @@ def run(
     suites = _suites(folder)
     for name in names:
         if name not in suites:
-            raise ConfigError(f"There is no benchmark {name!r}. Wanted: {', '.join(suites)}.")
+            close = difflib.get_close_matches(name, suites, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"There is no benchmark {name!r}.{hint} Wanted: {', '.join(suites)}.")
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "results.json")
     environment = {**os.environ, "JORBIT_BENCH_RESULTS": str(output.absolute())}
@@ -109,12 +112,7 @@ def report(
     from jorbit.report.benchmarks import benchmark_curves, benchmark_sections, when_measured
     from jorbit.report.html import render_page
 
-    found: dict[str, Any] = {}
-    for file in files:
-        try:
-            found[file.stem] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{file} is not JSON ({error}). Delete it, and run its benchmark again.") from error
+    found = {file.stem: _results(file) for file in files}
     titles: dict[str, str] = {}
     for suite in _suites(folder).values():
         for stem in (Path(file).stem for file in suite["results"]):
@@ -147,6 +145,19 @@ def _folder(given: Path | None) -> Path:
         f"No benchmarks (suites.toml) in {named[0] if named else here} or above. They come with the source: clone the "
         "repository and call this inside it, or name the folder with --benchmarks."
     )
+
+
+def _results(file: Path) -> dict[str, Any]:
+    """A file of rows as benchmarks write them."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON ({error}). Delete it, and run its benchmark again.") from error
+    rows = data.get("rows", []) if isinstance(data, dict) else None
+    rows = list(rows.values()) if isinstance(rows, dict) else rows
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f"{file} is no file of results: it has no list of rows. Take it out of the folder.")
+    return data
 
 
 def _suites(folder: Path) -> dict[str, dict[str, Any]]:

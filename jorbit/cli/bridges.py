@@ -49,7 +49,10 @@ def lammps(
 
     stem = Path(Path(data).stem if output is None else output)
     for suffix in ("data", "in", "py"):
-        check_writable(stem.with_name(f"{stem.name}.{suffix}"))
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        check_writable(path)
+        if path.exists() and Path(data).exists() and path.samefile(data):
+            raise ConfigError(f"{path} is what the run starts from, and would be written over. Choose a name with -o.")
     start_jax()
     options = LammpsOptions(ensemble, temperature, timestep, steps, every, skin, dtype, seed, mliap)
     potential, _ = jorbit.load(model)

@@ -74,12 +74,18 @@ def leaving(*files: Path) -> Iterator[None]:
         raise Interrupted(left) from interrupt
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *suffixes: str) -> None:
     """Fail before the long work, not after it, when `path` cannot be written.
 
+    Args:
+        path: of a file.
+        suffixes: what its name may end in; anything when there are none.
+
     Raises:
-        JorbitError: no such directory, or no permission.
+        JorbitError: another kind of file, no such directory, or no permission.
     """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise JorbitError(f"Cannot write {path}: wanted a name that ends in {' or '.join(suffixes)}.")
     directory = path.parent
     if not directory.is_dir():
         raise JorbitError(f"Cannot write {path}: there is no directory {directory}. Create it, or choose another -o.")

@@ -70,8 +70,8 @@ def predict(
 ) -> None:
     """Write structures with predicted energies (eV), forces (eV/Å) and, for full cells, stresses (eV/Å³).
 
-    The output is extxyz, which `ase.io.read` and `jorbit.read` read back with all digits. Labels in the input are
-    replaced. Ctrl-C keeps the frames that are done.
+    Charges of atoms (e) are written when the model predicts them. The output is extxyz, which `ase.io.read` and
+    `jorbit.read` read back with all digits. Labels in the input are replaced. Ctrl-C keeps the frames that are done.
 
     Example: [bold]jorbit predict jorbit-quickstart/model.safetensors in.xyz -o out.xyz[/]
     """
@@ -86,11 +86,15 @@ def predict(
         task = bar.add_task("predict", total=len(frames))
 
         def results() -> Iterator["Frame"]:
+            n_done = 0
             try:
                 for frame in frames:
                     yield with_prediction(potential, params, frame)
+                    n_done += 1
                     bar.advance(task)
             except KeyboardInterrupt:
+                if not n_done:  # nothing to keep: an old file of that name stays
+                    raise
                 interrupted.append(True)
 
         n = write_extxyz(output, results())
@@ -123,6 +127,7 @@ def with_prediction(potential: Any, params: Any, frame: "Frame") -> "Frame":
         energy=float(result.energy[0]),
         forces=np.asarray(result.forces),
         stress=np.asarray(result.stress)[0] if frame.structure.pbc.all() else None,
+        charges=None if result.charges is None else np.asarray(result.charges),
     )
     return dataclasses.replace(frame, labels=labels)
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 import jorbit
 from jorbit.cli.console import check_writable, err, out, start_jax
 from jorbit.cli.simulation import INDEX_HELP, START_HELP, read_start
+from jorbit.core.errors import ConfigError
 from jorbit.core.units import GPA
 
 if TYPE_CHECKING:
@@ -46,10 +47,17 @@ def phonons(
     if not structure.pbc.all():
         found = vibrations(potential, params, structure)
         out().print("vibrations (1/cm)  " + " ".join(f"{x:.1f}" for x in found.vibrations))
+        out().print("figure        none: bands are of cells that repeat in all three directions")
         _save(data, wave_numbers=found.wave_numbers, modes=found.modes)
         return
     result = compute(potential, params, structure, repeats=(supercell, supercell, supercell))
-    bands = result.bands(path, points)
+    try:
+        bands = result.bands(path, points)
+    except (KeyError, ValueError) as error:  # what ASE raises of a path that the lattice does not have
+        raise ConfigError(
+            f"The lattice has no path {path!r} ({error}). Wanted names of its special points, such as GXWKGL for a "
+            "face-centred cell; leave --path out to see them."
+        ) from error
     states = result.density_of_states(mesh)
     from jorbit.report.properties import draw_bands
 
@@ -144,10 +152,12 @@ def eos(
     _save(data, volumes=found.volumes, energies=found.energies)
 
 
-def _prepared(model: Path, start: str, index: int, relax: bool, *files: Path | None) -> tuple[Any, Any, "Structure"]:
-    for file in files:
-        if file is not None:
-            check_writable(file)
+def _prepared(
+    model: Path, start: str, index: int, relax: bool, figure: Path, data: Path | None
+) -> tuple[Any, Any, "Structure"]:
+    check_writable(figure, ".png", ".pdf", ".svg")
+    if data is not None:
+        check_writable(data, ".npz")
     start_jax()
     potential, params = jorbit.load(model)
     structure = read_start(start, index).structure

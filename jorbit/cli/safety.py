@@ -41,6 +41,12 @@ def uncertainty(
 
     Example: [bold]jorbit uncertainty model.safetensors train.xyz --held-out valid.xyz[/]
     """
+    is_head = _is_head(model)
+    if is_head and output is None:
+        raise ConfigError(
+            f"{model} is one head of a file, and an uncertainty in a file is that of its main head. Give another file "
+            "with -o: it will hold this head and its uncertainty."
+        )
     target = model if output is None else output
     for path in (target, report):
         if path is not None:
@@ -48,12 +54,14 @@ def uncertainty(
     if report is not None and (held_out is None or kind != "deviation"):
         raise ConfigError("--report shows a calibration: give --held-out frames, and leave --kind at deviation.")
     start_jax()
-    from jorbit.potential.artefact import info, load_grades
+    from jorbit.potential.artefact import info, load_grades, load_heads
     from jorbit.train.grades import distance_grade, selection_grade
     from jorbit.train.uncertainty import uncertainty_of
 
     potential, params = jorbit.load(model)
     provenance, grades = info(model)["provenance"], load_grades(model)
+    heads = {} if is_head else load_heads(model)
+    params = next(iter(heads.values()), params)  # the main one, as `save` wants it
     frames, console = read_frames(data)[:limit], out()
     found: dict[str, Any] = {}
     if kind == "deviation":
@@ -68,8 +76,9 @@ def uncertainty(
         made = selection_grade(potential, frames)
     else:
         made = distance_grade(potential, frames)
-    numbers = {name: c.to_json() for name, c in found.items()}
-    jorbit.save(target, potential, params, {**provenance, "calibration": numbers}, {**grades, kind: made})
+    if kind == "deviation":
+        provenance = {**provenance, "calibration": {name: c.to_json() for name, c in found.items()}}
+    jorbit.save(target, potential, params, provenance, {**grades, kind: made}, heads)
     if found:
         console.print(calibration_table(found), soft_wrap=False)
     elif kind == "deviation":
@@ -83,6 +92,15 @@ def uncertainty(
         page = render_page("Calibration", lead, [calibration_section(found)], versions())
         report.write_text(page, encoding="utf-8")
         console.print(f"Calibration: {escape(str(report))}")
+
+
+def _is_head(model: Path) -> bool:
+    """Whether one head of a file is asked for."""
+    if "#" not in model.name:
+        return False
+    from jorbit.potential.head_files import split_head
+
+    return split_head(model, None)[1] is not None
 
 
 def _calibrated(made: Any, params: Any, frames: list) -> tuple[Any, dict[str, Any]]:

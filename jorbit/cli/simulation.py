@@ -98,9 +98,11 @@ def md(
     checkpoint = output.with_suffix(".checkpoint") if checkpoint is None else checkpoint
     if measure and results is None:
         results = output.with_suffix(".npz")
-    for path in (output, checkpoint, report, results):
+    for path in (output, checkpoint, report):
         if path is not None:
             check_writable(path)
+    if results is not None:
+        check_writable(results, ".npz")
     if record_above is not None:
         check_writable(record_to)
     start_jax()
@@ -248,10 +250,12 @@ def _number_of_steps(steps: int | None, ps: float | None, timestep: float) -> in
         raise ConfigError("Give the length of the run once: either --steps or --ps.")
     if steps is not None:
         return steps
-    n_steps = round(1000 * (1.0 if ps is None else ps) / timestep)
-    if n_steps < 1:
+    wanted = 1000 * (1.0 if ps is None else ps) / timestep
+    if not wanted < 1e15:  # NaN, too
+        raise ConfigError(f"Wanted a length of the run, --ps, that has an end; got {ps:g}.")
+    if round(wanted) < 1:
         raise ConfigError(f"{ps:g} ps are less than one step of {timestep:g} fs. Simulate longer.")
-    return n_steps
+    return round(wanted)
 
 
 def energy_section(result: "SimulationResult") -> "Section":

@@ -25,7 +25,8 @@ def draw_label_curves(curves: Mapping[str, Curve], *, theme: Theme = LIGHT) -> A
     with matplotlib.rc_context(theme.rc()):
         figure = matplotlib.figure.Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for (name, curve), color in zip(curves.items(), theme.lines, strict=False):
+        for k, (name, curve) in enumerate(curves.items()):
+            color = theme.many[k % len(theme.many)]
             points = [(c["n_labels"], 1e3 * c["force_mae"]) for c in curve if c.get("force_mae") is not None]
             if points:
                 axes.loglog(*zip(*points, strict=True), "o-", color=color, label=name, markersize=4)

@@ -24,7 +24,7 @@ def _matplotlib() -> Any:
         import matplotlib.ticker
     except ImportError as error:
         raise MissingInputError(
-            "Figures need matplotlib, which is not installed. Install it with: pip install 'jorbit[plot]'"
+            f"Figures need matplotlib, which cannot be imported ({error}). Install it with: pip install matplotlib"
         ) from error
     return matplotlib
 

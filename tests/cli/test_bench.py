@@ -98,6 +98,7 @@ def test_the_page_shows_every_file(run, tmp_path):
         (["run", "nothing"], "There is no benchmark 'nothing'"),
         (["run", "sgdml"], "use --peers"),
         (["run", "sgdml", "--peers", "."], "setup.py"),
+        (["run", "neighbours"], "Did you mean 'neighbors'?"),
         (["run", "neighbors", "--arguments=--cells none"], "Not completed: neighbors"),
         (["run", "neighbors", "--arguments=--cells 3", "--quick"], "leave out one of them"),
         (["report", "--results", "."], "There are no results"),
@@ -114,6 +115,13 @@ def test_a_damaged_result_is_named(run, tmp_path):
     (tmp_path / "rmd17.json").write_text('{"what": ')
     result = run("bench", "report", "--results", str(tmp_path), "-o", str(tmp_path / "p.html"))
     assert result.exit_code == 1 and "rmd17.json is not JSON" in result.stderr
+
+
+def test_a_file_that_holds_no_results_is_named(run, tmp_path):
+    for content in ("[1, 2]", '{"rows": 3}', '{"rows": [1]}'):
+        (tmp_path / "other.json").write_text(content)
+        result = run("bench", "report", "--results", str(tmp_path), "-o", str(tmp_path / "p.html"))
+        assert result.exit_code == 1 and "other.json is no file of results" in " ".join(result.stderr.split())
 
 
 def test_arguments_of_ones_own_and_peers_go_together(tmp_path):

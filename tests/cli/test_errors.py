@@ -160,6 +160,17 @@ def test_ctrl_c_during_predict_keeps_the_finished_frames(run, model, data, tmp_p
     assert len(ase.io.read(tmp_path / "out.extxyz", index=":")) == 2
 
 
+def test_ctrl_c_before_the_first_prediction_leaves_an_old_file_alone(run, model, data, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    (tmp_path / "out.extxyz").write_text("old")
+    monkeypatch.setattr(jorbit, "predict", stopped, raising=False)
+    result = run("predict", model, data, "-o", tmp_path / "out.extxyz")
+    assert result.exit_code == 130 and "Stopped." in result.stderr
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.extxyz", "old")]
+
+
 def test_only_files_written_in_this_run_are_called_usable(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("")

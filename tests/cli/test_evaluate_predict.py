@@ -102,3 +102,19 @@ def test_predicted_file_has_no_error_against_itself(run, model, data, tmp_path):
     run("predict", model, data, "-o", tmp_path / "out.extxyz")
     numbers = json.loads(run("evaluate", model, tmp_path / "out.extxyz", "--json").stdout)
     assert numbers["force_mae"] < 1e-12 and numbers["energy_mae"] < 1e-10  # float64, batched in another way
+
+
+def test_predicted_charges_are_written_and_read_again(run, tmp_path):
+    from jorbit.core.structure import Frame
+    from jorbit.datasets.extxyz import write_extxyz
+    from jorbit.terms.charge_equilibration import ChargeEquilibration
+    from jorbit.testing import systems
+
+    potential = jorbit.Potential((ChargeEquilibration.tiny(2),), jorbit.SpeciesTable.from_numbers([1, 8]))
+    zeros = {"electronegativity_shifts": np.zeros(2), "log_hardness_factors": np.zeros(2)}
+    jorbit.save(tmp_path / "charges.safetensors", potential, {"charge_equilibration": zeros})
+    write_extxyz(tmp_path / "water.xyz", [Frame(structure=systems.water())])
+    result = run("predict", tmp_path / "charges.safetensors", tmp_path / "water.xyz", "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 0, result.stderr
+    charges = jorbit.read(tmp_path / "out.xyz")[0].labels.charges
+    assert charges[0] < -0.1 and abs(charges.sum()) < 1e-9

@@ -36,6 +36,17 @@ def test_data_input_and_driver(model, data, run, tmp_path):
     assert all(words in driver for words in order) and sorted(order, key=driver.index) == order
 
 
+def test_a_start_is_not_written_over(model, data, run, tmp_path, monkeypatch):
+    """Whatever its format: ASE knows this one by its contents, and its name is that of the data file of LAMMPS."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("start.data", ase.io.read(data), format="traj")
+    before = (tmp_path / "start.data").read_bytes()
+    result = run("lammps", model, "start.data")
+    assert result.exit_code == 1 and "would be written over" in " ".join(result.stderr.split())
+    assert (tmp_path / "start.data").read_bytes() == before
+    assert run("lammps", model, "start.data", "-o", "melt").exit_code == 0
+
+
 def test_a_driver_for_builds_with_ml_iap(model, data, run, tmp_path):
     result = run("lammps", model, data, "-o", tmp_path / "melt", "--steps", 7, "--mliap")
     assert result.exit_code == 0, result.output

@@ -2,11 +2,12 @@
 
 import json
 
+import jax
 import pytest
 
 import jorbit
 from jorbit.datasets.extxyz import write_extxyz
-from jorbit.potential.artefact import info, load_grades
+from jorbit.potential.artefact import info, load_grades, load_heads
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,33 @@ def test_uncertainty_is_added_to_a_model_that_stays_the_same(safe, model):
     before, after = jorbit.load(model)[1], jorbit.load(safe)[1]
     assert before["linear_ace"]["coefficients"].tobytes() == after["linear_ace"]["coefficients"].tobytes()
     assert safe.with_suffix(".html").read_text().count("<img") == 2
+
+
+def test_another_grade_leaves_the_record_of_the_calibration(run, safe, files, tmp_path):
+    both = tmp_path / "both.safetensors"
+    result = run("uncertainty", safe, files / "train.xyz", "--kind", "distance", "-o", both)
+    assert result.exit_code == 0, result.output
+    assert set(load_grades(both)) == {"deviation", "distance"}
+    assert info(both)["provenance"] == info(safe)["provenance"]
+
+
+def test_the_heads_of_a_file_are_kept(run, model, files, tmp_path):
+    potential, params = jorbit.load(model)
+    heads = {"dft": params, "xtb": jax.tree.map(lambda x: 1.5 * x, params)}
+    several, alone = tmp_path / "several.safetensors", tmp_path / "alone.safetensors"
+    jorbit.save(several, potential, params, heads=heads)
+    words = ("uncertainty", several, files / "train.xyz", "--kind", "distance")
+    assert run(*words).exit_code == 0
+    assert set(load_grades(several)) == {"distance"}
+    kept = load_heads(several)
+    assert list(kept) == ["dft", "xtb"]
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), kept, heads))
+    one = (words[0], f"{several}#xtb", *words[2:])
+    result = run(*one)
+    assert result.exit_code == 1 and "with -o" in " ".join(result.stderr.split())
+    assert run(*one, "-o", alone).exit_code == 0
+    assert load_heads(alone) == {} and set(load_grades(alone)) == {"distance"}
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), jorbit.load(alone)[1], heads["xtb"]))
 
 
 def test_md_stops_where_the_deviation_is_too_large(run, safe, data, tmp_path):

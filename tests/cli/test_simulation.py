@@ -41,6 +41,9 @@ def test_md_depends_on_start_and_seed_and_on_nothing_else(run, model, data, tmp_
     [
         (("--steps", 5, "--ps", 1.0), "either --steps or --ps"),
         (("--ps", 1e-9), "less than one step"),
+        (("--ps", "inf"), "that has an end"),
+        (("--ps", "nan"), "that has an end"),
+        (("--results", "numbers.dat"), "ends in .npz"),
         (("--timestep", 0), "above 0 fs"),
         (("--index", 6, "--steps", 1), "0..5"),
     ],
@@ -106,6 +109,19 @@ def argon(tmp_path):
     jorbit.save(tmp_path / "argon.safetensors", potential, {"lennard_jones": {}})
     ase.io.write(tmp_path / "fcc.extxyz", ase.build.bulk("Ar", "fcc", a=5.3))
     return tmp_path / "argon.safetensors", tmp_path / "fcc.extxyz"
+
+
+def test_what_cannot_be_drawn_or_saved_is_refused_before_the_work(run, argon, tmp_path):
+    for name in ("phonons", "elastic", "eos"):
+        result = run(name, *argon, "-o", tmp_path / "figure.txt")
+        assert result.exit_code == 1 and "ends in .png or .pdf or .svg" in " ".join(result.stderr.split())
+        result = run(name, *argon, "-o", tmp_path / "figure.png", "--data", tmp_path / "numbers")
+        assert result.exit_code == 1 and "ends in .npz" in " ".join(result.stderr.split())
+
+
+def test_a_path_that_the_lattice_does_not_have_is_refused(run, argon, tmp_path):
+    result = run("phonons", *argon, "--no-relax", "--supercell", 1, "--path", "GQ", "-o", tmp_path / "bands.png")
+    assert result.exit_code == 1 and "no path 'GQ'" in " ".join(result.stderr.split()), result.output
 
 
 @pytest.mark.slow
