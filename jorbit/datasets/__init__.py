@@ -100,11 +100,11 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
     if suffix in _EXTXYZ:
         from jorbit.datasets.extxyz import read_extxyz
 
-        return _read_with(read_extxyz, file, settings)
+        return list(_read_with(read_extxyz, file, settings))
     if suffix == ".npz":
         from jorbit.datasets.npz import read_npz
 
-        return _read_with(read_npz, file, settings)
+        return list(_read_with(read_npz, file, settings))
     if suffix in (*HDF5, ".h5md"):
         from jorbit.datasets.h5md import H5MDFrames, is_h5md
         from jorbit.datasets.hdf5 import HDF5Frames
@@ -112,7 +112,7 @@ def read(path: str | os.PathLike, **settings) -> list[Frame]:
         return list(_read_with(H5MDFrames if is_h5md(file) else HDF5Frames, file, settings))
     from jorbit.datasets.other_formats import read_with_ase
 
-    return _read_with(read_with_ase, file, settings)
+    return list(_read_with(read_with_ase, file, settings))
 
 
 def _read_with(reader: Callable[..., Sequence[Frame]], file: Path, settings: dict) -> Sequence[Frame]:

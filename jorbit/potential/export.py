@@ -130,7 +130,7 @@ def export(
     }
     path = Path(path)
     try:
-        write_whole(path, contents)
+        write_whole(path, bytes(contents))
         description = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
         write_whole(path.with_name(path.name + ".json"), description.encode())
     except OSError as error:

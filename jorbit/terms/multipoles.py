@@ -175,7 +175,8 @@ def _numbers(key: str, n: int) -> tuple[int, ...] | None:
     symbols = _symbols(key)
     if len(symbols) != n or "".join(symbols) != key or not set(symbols) <= set(SYMBOLS[1:]):
         return None
-    return tuple(SYMBOLS.index(symbol) for symbol in symbols)
+    known: list[str] = list(SYMBOLS)
+    return tuple(known.index(symbol) for symbol in symbols)
 
 
 def _table(values: ByAtom, n: int) -> Float[np.ndarray, " kinds"]:
