@@ -13,9 +13,9 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.cutoff import polynomial_cutoff
+from jorbit.basis.moments import degree_slice
 from jorbit.basis.radial_table import chebyshev_series, evaluate_series
 from jorbit.basis.spherical_bessel import bessel_roots
-from jorbit.basis.tensor_messages import degree_slice
 
 
 @functools.lru_cache(maxsize=16)

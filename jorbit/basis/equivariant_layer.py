@@ -11,9 +11,11 @@ from jaxtyping import Float, Int
 
 from jorbit.basis.angular import real_spherical_harmonics
 from jorbit.basis.cutoff import polynomial_cutoff
+from jorbit.basis.moments import degree_slice
+from jorbit.basis.radial import transformed_distance
 from jorbit.basis.radial_network import hidden_units, normalized_silu, radial_inputs
 from jorbit.basis.symmetric_contraction import contraction_paths, symmetric_contraction
-from jorbit.basis.tensor_messages import degree_slice, message_paths, neighbor_messages, species_messages
+from jorbit.basis.tensor_messages import message_paths, neighbor_messages, species_messages
 
 Weights = dict[str, Any]
 
@@ -80,15 +82,6 @@ def species_linear(
     for z in range(1, table.shape[0]):
         total = add(jnp.asarray(z), total)
     return total
-
-
-def transformed_distance(
-    r: Float[Array, "*batch"], bond_length: Float[Array, "*batch"], transform: tuple[float, float, float]
-) -> Float[Array, "*batch"]:
-    """y = 1 / (1 + a s^q / (1 + s^(q-p))), s = r / bond_length, transform = (a, q, p)."""
-    a, q, p = transform
-    s = r / bond_length
-    return 1.0 / (1.0 + a * s**q / (1.0 + s ** (q - p)))
 
 
 def atomic_basis(

@@ -178,17 +178,19 @@ class Factored:
         return self.n_elements * self.n_features + self.rank * (n_labels + self.n_features)
 
     def init(self, key: Array, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
-        return self.warm_start(_normal(key, (self.n_elements, self.n_features), dtype))
+        own, directions = jax.random.split(key)
+        return self.warm_start(_normal(own, (self.n_elements, self.n_features), dtype), directions)
 
     def table(self, params: Params) -> Float[Array, "labels features"]:
         elements = jnp.asarray(params["elements"])[np.array(self.parents)]
         correction = jnp.matmul(jnp.asarray(params["labels"]), jnp.asarray(params["directions"]), precision="highest")
         return elements + correction
 
-    def warm_start(self, elements: Float[np.ndarray | Array, "elements features"], seed: int = 0) -> Params:
-        """Parameters whose table repeats the rows of a model without orbits; `seed` is that of B."""
+    def warm_start(self, elements: Float[np.ndarray | Array, "elements features"], key: Array | None = None) -> Params:
+        """Parameters whose table repeats the rows of a model without orbits; B is drawn with `key`, or a fixed one."""
         rows = _own_rows(elements, (self.n_elements, self.n_features))
-        directions = _normal(jax.random.key(seed), (self.rank, self.n_features), rows.dtype)
+        key = jax.random.key(0) if key is None else key
+        directions = _normal(key, (self.rank, self.n_features), rows.dtype)
         labels = np.zeros((len(self.parents), self.rank), rows.dtype)
         return {"elements": rows, "labels": labels, "directions": directions}
 

@@ -138,10 +138,3 @@ def stf_tensor(components: Float[Array, "*batch components"], l: int) -> Float[A
     basis = stf_basis(l).reshape(2 * l + 1, -1)
     flat = jnp.einsum("...c,ci->...i", components, jnp.asarray(basis, components.dtype), precision="highest")
     return flat.reshape(*components.shape[:-1], *(3,) * l)
-
-
-@functools.cache
-def stf_projection(l: int) -> Float[np.ndarray, " components *axes"]:  # noqa: E741
-    """P[c, i1, .., il]: components of the symmetric trace-free part of any tensor, the pseudo-inverse of the basis."""
-    basis = stf_basis(l).reshape(2 * l + 1, -1).astype(np.float64)
-    return np.linalg.pinv(basis).T.reshape(2 * l + 1, *(3,) * l)

@@ -213,7 +213,7 @@ def product_space(limits: ProductLimits, features: tuple[int, ...] | None = None
             stay in the same order. None = all.
 
     Raises:
-        ConfigError: indices that are not ascending, or beyond the number of features.
+        ConfigError: limits that no product keeps to; indices that are not ascending, or beyond the number of features.
 
     Example:
         >>> limits = ProductLimits(n_channels=1, n_radial=1, l_max=2, max_degree=(99,) * 4)
@@ -224,6 +224,8 @@ def product_space(limits: ProductLimits, features: tuple[int, ...] | None = None
         Drautz, Phys. Rev. B 99, 014104 (2019); Dusson et al., J. Comput. Phys. 454, 110946 (2022).
     """
     found = _ordered_features(limits)
+    if not found:
+        raise ConfigError(f"No product keeps to these limits: {limits}. Raise max_degree, or max_factors.")
     if features is not None:
         found = _chosen(found, features)
     used = sorted({v for _, _, _, factors in found for v in factors})

@@ -31,6 +31,20 @@ def agnesi(
         Witt et al., J. Chem. Phys. 159, 164101 (2023).
     """
     a = (-2 * q + p * (-2 + 4 * q)) / (p + p**2 + q + q**2)
+    return transformed_distance(r, r0, (a, q, p))
+
+
+def transformed_distance(
+    r: Float[Array, "*batch"], r0: Float[Array, "*#batch"] | float, transform: tuple[float, float | int, float | int]
+) -> Float[Array, "*batch"]:
+    """y = 1 / (1 + a s^q / (1 + s^(q-p))) with s = r / r0 and transform = (a, q, p); see `agnesi`.
+
+    Args:
+        r: distances, Å.
+        r0: typical bond length, Å.
+        transform: a, q and p.
+    """
+    a, q, p = transform
     s = r / r0
     return 1.0 / (1.0 + a * s**q / (1.0 + s ** (q - p)))
 
@@ -95,6 +109,8 @@ class RadialBasis:
             )
         if self.n_radial < 1 or self.cutoff <= 0:
             raise ConfigError(f"Wanted n_radial >= 1 and a positive cutoff, got {self.n_radial} and {self.cutoff}.")
+        if not np.all(np.asarray(self.bond_lengths) > 0):
+            raise ConfigError(f"Wanted bond lengths above 0 Å, got {self.bond_lengths}.")
 
     def __call__(
         self, r: Float[Array, "*batch"], r0: Float[Array, "*#batch"] | float | None = None

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.coupling import coupled_degrees
+from jorbit.basis.moments import degree_slice
 from jorbit.basis.symmetric_contraction import couple_outer
 
 MessagePath = tuple[int, int, int]  # degree of the neighbour's tensor, of the harmonic, of the message
@@ -32,11 +33,6 @@ def message_paths(l_neighbor: int, l_max: int) -> tuple[MessagePath, ...]:
         for l in coupled_degrees(l1, l2)
         if l <= l_max and (l1 + l2 + l) % 2 == 0
     )
-
-
-def degree_slice(l: int) -> slice:  # noqa: E741
-    """Where the components of degree l are in a row of all degrees."""
-    return slice(l * l, (l + 1) ** 2)
 
 
 def neighbor_messages(

@@ -27,11 +27,6 @@ def counted_jit(function: Callable[..., Any], name: str, **options: Any) -> Call
     return jax.jit(traced, **options)
 
 
-def count_trace(name: str) -> None:
-    """Count one trace of `name`; for functions that somebody else jits."""
-    _COUNTS[name] += 1
-
-
 def compilations() -> dict[str, int]:
     """How often each counted function was compiled in this process."""
     return dict(_COUNTS)

@@ -85,11 +85,6 @@ class Cartesian:
         return self.n_channels * self.set.size
 
     @property
-    def degrees_of_freedom(self) -> int:
-        """Numbers that describe all moments up to rotation."""
-        return self.n_radial * self.n_species * self.set.n_components - 3
-
-    @property
     def mixing(self) -> Float[np.ndarray, "channels pure"]:
         """Weights of the pure channels in every channel: the identity, and rows of cosines with unrelated phases."""
         n = self.n_radial * self.n_species

@@ -99,5 +99,7 @@ def test_contraction_and_tangents_agree_with_the_invariants(x64):
 
 
 def test_impossible_limits_are_refused():
+    with pytest.raises(ConfigError, match="No product keeps to these limits"):
+        product_space(ProductLimits(1, 3, 2, (3, 3), max_factors=(0,)))
     with pytest.raises(ConfigError, match="1 to 4"):
         ProductLimits(1, 3, 2, (3,) * 5)

@@ -72,5 +72,7 @@ def test_radial_functions_of_a_pair_use_its_bond_length(x64):
 def test_wrong_options_are_refused():
     with pytest.raises(ConfigError, match="gaussian"):
         RadialBasis(n_radial=3, cutoff=3.0, family="gaussian")
+    with pytest.raises(ConfigError, match="bond lengths above 0"):
+        RadialBasis(n_radial=3, cutoff=3.0, bond_lengths=((1.0, 0.0), (0.0, 1.0)))
     with pytest.raises(ConfigError, match="2 x 2"):
         RadialBasis(n_radial=3, cutoff=3.0, bond_lengths=((1.0,),)).pair_bond_lengths(2)
