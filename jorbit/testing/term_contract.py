@@ -370,6 +370,11 @@ TERM_CHECKS: tuple[Callable[[TermCase], None], ...] = (
 )
 
 
+def knows_one_system(cls: type) -> bool:
+    """Whether a term is for one system only; long-range terms look at structures, too, but at any."""
+    return hasattr(cls, "check_structure") and not getattr(cls, "is_long_range", False)
+
+
 def check_term(cls: type, seed: int = 0) -> None:
     """Run a registered model or physics term through its whole contract.
 
@@ -390,6 +395,5 @@ def check_term(cls: type, seed: int = 0) -> None:
 
     case = term_case(cls, seed)
     with jax.enable_x64(True):
-        one_system = hasattr(cls, "check_structure") and not getattr(cls, "is_long_range", False)
-        for check in SYSTEM_CHECKS if one_system else TERM_CHECKS:
+        for check in SYSTEM_CHECKS if knows_one_system(cls) else TERM_CHECKS:
             check(case)

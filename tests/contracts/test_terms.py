@@ -7,12 +7,7 @@ import pytest
 from jorbit.models import MODELS
 from jorbit.terms import TERMS
 from jorbit.testing import SYSTEM_CHECKS, TERM_CHECKS, TermCase, term_case
-
-
-def knows_one_system(cls) -> bool:
-    """Long-range terms look at structures, too, but at any."""
-    return hasattr(cls, "check_structure") and not getattr(cls, "is_long_range", False)
-
+from jorbit.testing.term_contract import knows_one_system
 
 COMPONENTS = {f"{registry.kind}:{name}": (registry, name) for registry in (MODELS, TERMS) for name in registry}
 # Long to compile: sums over waves within sums over atoms, and the larger networks.
