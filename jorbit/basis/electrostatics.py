@@ -283,13 +283,18 @@ def _screened_potential(graph: Graph, charges: Array, splitting: Splitting) -> A
 
 
 def _slab_correction(graph: Graph, charges: Array, member: Array, where: Surroundings) -> Array:
-    """4 pi / V z M: takes away the field between a slab and its images."""
+    """-2 pi / V sum_j q_j ((z_i - z_j)^2 + L^2 / 6): takes away what the images across a slab of depth L add.
+
+    References:
+        Ballenegger, Arnold and Cerdà, J. Chem. Phys. 131, 094107 (2009), for slabs that are not neutral.
+    """
     z = jnp.einsum("ax,ax->a", graph.positions, where.normal[graph.owner])
     middle = (member.T @ z) / jnp.maximum(member.sum(axis=0), 1.0)
-    z = z - middle[graph.owner]
-    moment = member.T @ (charges * z[:, None])
-    strength = jnp.where(where.is_slab, 4.0 * jnp.pi / where.volume, 0.0)
-    return (strength[:, None] * moment)[graph.owner] * z[:, None]
+    z = (z - middle[graph.owner])[:, None]
+    depth = jnp.max(jnp.abs(jnp.einsum("sdx,sx->sd", where.lattice, where.normal)), axis=1)[graph.owner][:, None]
+    moments = [(member.T @ (charges * z**n))[graph.owner] for n in range(3)]
+    strength = jnp.where(where.is_slab, 2.0 * jnp.pi / where.volume, 0.0)[graph.owner][:, None]
+    return strength * (2.0 * z * moments[1] - moments[2] - (z**2 + depth**2 / 6.0) * moments[0])
 
 
 def _direct_potential(graph: Graph, charges: Array, is_open: Array, alpha: float | None) -> Array:

@@ -80,9 +80,10 @@ def train(
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
+            name = stage.partition(":")[0]  # what follows the colon changes from step to step
+            if name not in tasks:
+                tasks[name] = bar.add_task(stage, total=total)
+            bar.update(tasks[name], completed=done, total=total, description=stage)
 
         if dry_run:
             plan = plan_of(settings, show)

@@ -91,12 +91,27 @@ def pair_vectors(graph: Graph, neighbors: Neighbors) -> Float[Array, "atoms slot
 
     Empty slots hold the constant vector (cutoff, 0, 0), so that no singular function ever sees a zero there.
     Products of lengths run at full precision: the default of recent GPUs and TPUs rounds float32 factors to 10 or 8
-    bits, which would move atoms by 1e-3 of a cell.
+    bits, which would move atoms by 1e-3 of a cell. The atom's own position is spread over its slots by a product, so
+    that in the derivative slots are added up as in `sum_over_slots`.
     """
     shift = jnp.einsum("asx,axy->asy", neighbors.shifts, graph.cell[graph.owner], precision="highest")
-    vectors = graph.positions[neighbors.index] - graph.positions[:, None, :] + shift
+    filled = neighbors.mask.astype(graph.positions.dtype)
+    own = jnp.einsum("as,ax->asx", filled, graph.positions, precision="highest")
+    vectors = graph.positions[neighbors.index] - own + shift
     dummy = jnp.array([neighbors.cutoff, 0.0, 0.0], dtype=vectors.dtype)
     return jnp.where(neighbors.mask[..., None], vectors, dummy)
+
+
+def sum_over_slots(values: Float[Array, "atoms slots"], neighbors: Neighbors) -> Float[Array, " atoms"]:
+    """Sum over the neighbours of each atom, the same bits however many slots are empty.
+
+    A plain sum is added up in an order that depends on the number of slots; a product with the mask is not, on CPUs.
+
+    Args:
+        values: finite, in empty slots too.
+        neighbors: whose slots they belong to.
+    """
+    return jnp.einsum("as,as->a", neighbors.mask.astype(values.dtype), values, precision="highest")
 
 
 def apply_strain(graph: Graph, strain: Float[Array, "structures 3 3"]) -> Graph:

@@ -139,6 +139,10 @@ def run(
     if velocities is not None and np.shape(velocities) != (n_atoms, 3):
         raise StructureError(f"Wanted velocities [{n_atoms}, 3] in Å/fs, got {np.shape(velocities)}.")
     masses = ase.data.atomic_masses[structure.numbers] if masses is None else np.asarray(masses, np.float64)
+    if masses.shape != (n_atoms,) or not np.all(masses > 0):
+        raise StructureError(
+            f"Wanted positive masses [{n_atoms}] in amu, got shape {masses.shape}, smallest {masses.min(initial=0.0)}."
+        )
     file = None if checkpoint is None else Path(checkpoint)
     surroundings = Surroundings(
         n_atoms=n_atoms,
@@ -157,6 +161,11 @@ def run(
         changes_cell = make_integrator(integrator, lambda *_, **__: None, timestep, surroundings).changes_cell
         if changes_cell and not np.all(structure.pbc):
             raise ConfigError("Constant pressure needs a cell that repeats in all three directions.")
+        if pressure and not changes_cell:
+            raise ConfigError(
+                f"pressure={pressure} was given, but {getattr(integrator, '__name__', integrator)} does not change the "
+                "cell. Use integrator='npt_langevin' or 'npt_nose_hoover', or leave the pressure out."
+            )
         with_stress, measurements = chosen_measurements(measure, structure, capacity_multiplier)
         with_stress = with_stress or changes_cell
         if with_stress and not np.all(structure.pbc):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jorbit.core.errors import ConfigError
-from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.graph import Graph, pair_vectors, sum_over_slots
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Needs, Params
 
@@ -65,4 +65,4 @@ class LennardJones:
         x = jnp.clip((distance - self.onset) / (self.cutoff - self.onset), 0.0, 1.0)
         switch = 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
         pair_energy = 4.0 * self.epsilon * (inverse6**2 - inverse6) * switch
-        return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, pair_energy, 0.0).sum(axis=1))
+        return AtomOutputs(energy=0.5 * sum_over_slots(pair_energy, neighbors))

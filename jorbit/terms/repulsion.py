@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.screened_coulomb import zbl_energy
 from jorbit.core.errors import ConfigError
-from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.graph import Graph, pair_vectors, sum_over_slots
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.outputs import AtomOutputs, BatchLabels
 from jorbit.core.protocols import Needs, Params
@@ -89,7 +89,7 @@ class Repulsion:
         energy = _both_ways(params["strength"])[a, b] * _shape(
             r, reach, graph.numbers[:, None], gather_neighbors(graph.numbers, neighbors)
         )
-        return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, energy, 0.0).sum(axis=1))
+        return AtomOutputs(energy=0.5 * sum_over_slots(energy, neighbors))
 
     def calibrate(self, params: Params, batches: Iterable[tuple[Graph, BatchLabels]]) -> Params:
         """Take the reach of every pair of species from the structures; 0 where one of the two has no atoms there.

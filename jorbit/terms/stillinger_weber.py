@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jax import Array
 
-from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.graph import Graph, pair_vectors, sum_over_slots
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Needs, Params
 
@@ -67,7 +67,8 @@ class StillingerWeber:
         weighted = decay[:, :, None] * unit
         # sum_jk d_j d_k (u_j.u_k + 1/3)^2 = |sum d u u|^2 + 2/3 |sum d u|^2 + (sum d)^2 / 9, less the terms j = k.
         second = jnp.einsum("asx,asy->axy", weighted, unit, precision="highest")
-        angles = jnp.sum(second**2, axis=(1, 2)) + 2.0 / 3.0 * jnp.sum(jnp.sum(weighted, axis=1) ** 2, axis=-1)
-        angles = angles + jnp.sum(decay, axis=1) ** 2 / 9.0 - 16.0 / 9.0 * jnp.sum(decay**2, axis=1)
-        energy = 0.5 * jnp.where(inside, pairs, 0.0).sum(axis=1) + 0.5 * self.lambda_ * self.epsilon * angles
+        first = jnp.einsum("as,asx->ax", decay, unit, precision="highest")
+        angles = jnp.sum(second**2, axis=(1, 2)) + 2.0 / 3.0 * jnp.sum(first**2, axis=-1)
+        angles = angles + sum_over_slots(decay, near) ** 2 / 9.0 - 16.0 / 9.0 * sum_over_slots(decay**2, near)
+        energy = 0.5 * sum_over_slots(jnp.where(inside, pairs, 0.0), near) + 0.5 * self.lambda_ * self.epsilon * angles
         return AtomOutputs(energy=energy)

@@ -9,7 +9,7 @@ from jax import Array
 from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.screened_coulomb import AMPLITUDES, EXPONENT, LENGTH, RATES, zbl_energy
 from jorbit.core.errors import ConfigError
-from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.graph import Graph, pair_vectors, sum_over_slots
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.outputs import AtomOutputs
 from jorbit.core.protocols import Needs, Params
@@ -89,4 +89,4 @@ class ZBL:
             rates=self.rates,
         )
         energy = energy * polynomial_cutoff(r / reach, 1.0, self.power)
-        return AtomOutputs(energy=0.5 * jnp.where(neighbors.mask, energy, 0.0).sum(axis=1))
+        return AtomOutputs(energy=0.5 * sum_over_slots(energy, neighbors))

@@ -17,8 +17,9 @@ from jorbit.models.schnet import SchNet
 from jorbit.potential import Potential
 from jorbit.potential.predict import predict
 from jorbit.terms.ewald import Ewald
+from jorbit.terms.latent_ewald import LatentEwald
 from jorbit.terms.reference_energy import ReferenceEnergy
-from jorbit.testing import systems, transformations
+from jorbit.testing import finite_difference_forces, systems, transformations
 from jorbit.testing.systems import SPECIES
 from jorbit.train.gradient import train_by_gradient
 from jorbit.train.gradient_config import GradientConfig
@@ -63,6 +64,28 @@ def test_messages_reach_beyond_the_cutoff_and_do_not_depend_on_the_cell(x64):
     assert abs(found[3] - found[0]) < 0.4 * abs(found[0] - without[0])
     with pytest.raises(StructureError, match="ewald_max_length"):
         potential.labelled([two_waters(6.0, box=50.0)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["messages", "latent charges"])
+def test_forces_on_slabs_are_derivatives_although_sources_are_not_neutral(kind, x64):
+    """The empty space beside a slab follows its atoms, so nothing may depend on how wide it is."""
+    if kind == "messages":
+        term = SchNet.tiny(3).clone(ewald_widths=(1.0, 2.0), ewald_channels=3, ewald_max_length=24.0)
+        term = term.clone(ewald_accuracy=1e-8)
+    else:
+        term = LatentEwald(ACSF.tiny(3), 3, n_channels=2, accuracy=1e-8, max_length=24.0)
+    potential, slab = Potential((term,), SPECIES), dataclasses.replace(systems.slab(), charge=1.0)
+    params = jax.jit(potential.init)(jax.random.key(1), potential.graph(slab))
+    wanted = finite_difference_forces(lambda s: predict(potential, params, s).energy[0], slab)
+    forces = predict(potential, params, slab).forces
+    np.testing.assert_allclose(forces, wanted, atol=1e-6 * np.abs(wanted).max())
+    positions = np.concatenate([slab.positions, slab.positions + slab.cell[0]])
+    double = dataclasses.replace(
+        slab, positions=positions, numbers=np.tile(slab.numbers, 2), cell=slab.cell * [[2.0], [1.0], [1.0]], charge=2.0
+    )
+    energies = [float(predict(potential, params, s).energy[0]) for s in (slab, double)]
+    assert energies[1] == pytest.approx(2 * energies[0], abs=1e-6)
 
 
 @pytest.mark.slow

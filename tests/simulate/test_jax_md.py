@@ -296,6 +296,25 @@ def test_box_relaxation_finds_the_cell_of_ases():
     assert energy == pytest.approx(expected.energies[-1], abs=2e-3)
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_energies_and_forces_are_the_same_bits_in_larger_arrays(name):
+    potential, params = SYSTEMS[name][0]()
+    atoms = SYSTEMS[name][1]()
+    box = columns(atoms)
+    displacement, _ = space.periodic_general(box, fractional_coordinates=False)
+    neighbor_fn, energy_fn = jorbit.to_jax_md(
+        potential, params, displacement, box, numbers=atoms.numbers, capacity_multiplier=1.0
+    )
+    positions = jnp.asarray(atoms.positions)
+    both = jax.jit(lambda r, lists: jax.value_and_grad(energy_fn)(r, neighbor=lists))
+    energy, slope = both(positions, neighbor_fn.allocate(positions))
+    for extra in (8, 30):
+        larger = neighbor_fn.allocate(positions, extra_capacity=extra)
+        again, forces = both(positions, larger)
+        assert again == energy
+        np.testing.assert_array_equal(forces, slope)
+
+
 def test_an_overflowed_list_gives_nan_and_a_new_one_the_right_energy(crystal: dict):
     neighbor_fn = dataclasses.replace(crystal["neighbor_fn"], headroom=1.0)
     position = jnp.asarray(crystal["atoms"].positions)

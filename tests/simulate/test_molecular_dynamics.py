@@ -142,6 +142,10 @@ def test_bad_input_is_refused_before_anything_is_compiled(tmp_path):
         simulate_argon(start, dtype="float16")
     with pytest.raises(StructureError, match="velocities"):
         simulate_argon(start, velocities=np.zeros((3, 3)))
+    with pytest.raises(StructureError, match="masses"):
+        simulate_argon(start, masses=np.ones(1))
+    with pytest.raises(ConfigError, match="npt_langevin"):
+        simulate_argon(start, pressure=0.01)
     with pytest.raises(DataError, match="folder"):
         simulate_argon(start, trajectory=tmp_path / "no" / "such" / "x.extxyz")
     with pytest.raises(UnknownSpeciesError, match="Xe"):
