@@ -355,7 +355,9 @@ def charge_flag(
     graph: Graph, charges: Float[Array, " atoms"], where: Surroundings, background: str
 ) -> Float[Array, " atoms"]:
     """1, or NaN on the atoms of structures that `check_charge` refuses: compiled code cannot raise."""
-    total = jnp.abs(jax.lax.stop_gradient(sum_over_structures(charges, graph)))
+    fixed = jax.lax.stop_gradient(charges)
+    total, most = jnp.abs(sum_over_structures(fixed, graph)), sum_over_structures(jnp.abs(fixed), graph)
+    rounding = NEUTRAL + 32.0 * jnp.finfo(charges.dtype).eps * most  # of the sum: 0.01 e in 30,000 atoms of float32
     refused = where.is_slab if background == "uniform" else where.is_slab | where.is_bulk
-    flag = jnp.where(refused & (total > NEUTRAL), jnp.nan, 1.0).astype(charges.dtype)
+    flag = jnp.where(refused & (total > rounding), jnp.nan, 1.0).astype(charges.dtype)
     return jnp.where(graph.atom_mask, flag[graph.owner], 1.0)

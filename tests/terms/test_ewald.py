@@ -5,10 +5,14 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jorbit.basis.electrostatics import BACKGROUNDS, Splitting, charge_flag, surroundings
 from jorbit.core.errors import MissingInputError, StructureError
+from jorbit.core.graph import Graph
+from jorbit.core.ops import neutralized
 from jorbit.core.outputs import Prediction
 from jorbit.core.species import SYMBOLS, SpeciesTable
 from jorbit.core.structure import Structure
@@ -168,3 +172,26 @@ def test_what_cannot_be_summed_is_refused_with_advice():
     graph = potential.graph(salt)
     longer = graph.replace(cell=1.5 * graph.cell, positions=1.5 * graph.positions)
     assert np.isnan(predict(potential, params, longer).energy[0])
+
+
+def test_rounding_of_many_charges_is_not_a_charge():
+    n = 30_000
+    sign = np.where(np.arange(n) < n // 2, 1.0, -1.0)
+    charges = jnp.asarray(0.8 * sign + np.random.default_rng(0).normal(0.0, 0.05, n), jnp.float32)
+    graph = Graph(
+        positions=jnp.zeros((n, 3), jnp.float32),
+        numbers=jnp.ones(n, jnp.int32),
+        species=jnp.zeros(n, jnp.int32),
+        owner=jnp.zeros(n, jnp.int32),
+        cell=60.0 * jnp.eye(3, dtype=jnp.float32)[None],
+        charge=jnp.zeros(1, jnp.float32),
+        neighborhoods=(),
+        atom_mask=jnp.ones(n, bool),
+        structure_mask=jnp.ones(1, bool),
+    )
+    where = surroundings(graph, Splitting(cutoff=6.0, accuracy=1e-4, max_length=70.0))
+    neutral = neutralized(charges, graph)
+    assert np.all(charge_flag(graph, neutral, where, BACKGROUNDS[0]) == 1.0)
+    assert np.all(
+        np.isnan(charge_flag(graph, neutral + 0.5 / n, where, BACKGROUNDS[0]))
+    )  # half an elementary charge in all
