@@ -263,7 +263,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray], st
     if version > FORMAT_VERSION:
         raise ModelFileError(
             f"{path} has format version {version}, written by jorbit {spec.get('jorbit_version')}; this is jorbit "
-            f"{__version__}, which reads up to {FORMAT_VERSION}. Read it with that one."
+            f"{__version__}, which reads up to {FORMAT_VERSION}. Update jorbit to that version."
         )
     try:
         tensors = {name: _tensor(raw) for name, raw in safetensors.deserialize(content)}
