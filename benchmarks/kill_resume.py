@@ -1,11 +1,12 @@
 """Runs that are killed (kill -9) at random times and taken up again, against one that is not: every bit is compared.
 
-    python benchmarks/kill_resume.py [--kills 200] [--trajectory h5]
+    python benchmarks/kill_resume.py [--kills 200] [--minutes 60] [--trajectory h5]
 
 32 argon atoms at constant pressure, with stress, g(r), displacements and velocity correlations measured, a checkpoint
 after every block of 20 steps. Each life is a process of its own (forked before JAX starts a thread), killed up to
-0.3 s after its first checkpoint; the last one may finish. Compared are the last positions, velocities and cell, all
-recorded energies and stresses, the measurements and the trajectory. Adds a row to benchmarks/results/soak.json.
+0.3 s after its first checkpoint; the last one may finish, and when the minutes are over no more are killed. Compared
+are the last positions, velocities and cell, all recorded energies and stresses, the measurements and the trajectory.
+Adds a row to benchmarks/results/soak.json.
 """
 
 import argparse
@@ -86,15 +87,17 @@ def same_trajectories(one: pathlib.Path, other: pathlib.Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--trajectory", default="h5", choices=["h5", "extxyz"])
     parser.add_argument("--steps-per-kill", type=int, default=400, help="enough that no life reaches the end")
     options = parser.parse_args()
-    n_steps, generator, hits, before_end = options.kills * options.steps_per_kill, random.Random(0), 0, 0
+    n_steps, generator, hits = options.kills * options.steps_per_kill, random.Random(0), 0
     killed, whole = FOLDER / "killed", FOLDER / "whole"
     killed.mkdir()
     whole.mkdir()
     file, began = killed / "md.checkpoint", time.perf_counter()
-    while hits < options.kills and not (killed / "end.json").exists():
+    last = began + 60 * options.minutes
+    while hits < options.kills and time.perf_counter() < last and not (killed / "end.json").exists():
         seen = file.stat().st_mtime_ns if file.exists() else 0
         process = life(killed, n_steps, options.trajectory)
         while not (file.exists() and file.stat().st_mtime_ns != seen) and not os.waitpid(process, os.WNOHANG)[0]:
@@ -104,7 +107,8 @@ def main() -> None:
             break
         os.kill(process, signal.SIGKILL)
         hits += os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
-    before_end = hits
+        print(f"\rkilled {hits} of {options.kills} times", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     for folder in (killed, whole):
         if not (folder / "end.json").exists():
             os.waitpid(life(folder, n_steps, options.trajectory), 0)
@@ -112,7 +116,7 @@ def main() -> None:
     name = f"md.{options.trajectory}"
     row = {
         "name": f"kill -9 and resume, {options.trajectory}",
-        "kills": before_end,
+        "kills": hits,
         "steps": n_steps,
         "arrays_compared": len(ends[0]),
         "arrays_different": sorted(key for key in ends[1] if ends[0].get(key) != ends[1][key]),

@@ -30,6 +30,7 @@ from result_tables import (
     sgdml_rmd17,
     uncertainty,
 )
+from simulation_tables import md, soak
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -53,6 +54,8 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "longrange": longrange,
     "uncertainty": uncertainty,
     "lammps": lammps,
+    "md": md,
+    "soak": soak,
     "sgdml_rmd17": sgdml_rmd17,
     "ladder": ladder,
     "methane": methane,
