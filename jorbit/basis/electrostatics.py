@@ -256,7 +256,7 @@ def coulomb_potential(
         total = member.T @ charges
         background = jnp.pi / (alpha**2 * where.volume)[:, None] * total
         own = 2.0 * alpha / math.sqrt(math.pi) * charges + background[graph.owner]
-        return jnp.where(here[:, None], waves - own + _slab_correction(graph, charges, member, where), 0.0)
+        return jnp.where(here[:, None], waves - own + slab_correction(graph, charges, member, where)[..., 0], 0.0)
 
     far = jax.lax.cond(jnp.any(repeats), periodic, jnp.zeros_like, charges)
     open_space = jax.lax.cond(
@@ -282,8 +282,19 @@ def _screened_potential(graph: Graph, charges: Array, splitting: Splitting) -> A
     return jnp.einsum("as,asc->ac", kernel, gather_neighbors(charges, neighbors))
 
 
-def _slab_correction(graph: Graph, charges: Array, member: Array, where: Surroundings) -> Array:
-    """-2 pi / V sum_j q_j ((z_i - z_j)^2 + L^2 / 6): takes away what the images across a slab of depth L add.
+def slab_correction(
+    graph: Graph, sources: Float[Array, "atoms kinds"], member: Array, where: Surroundings
+) -> Float[Array, "atoms kinds 3"]:
+    """-2 pi / V sum_j s_j ((z_i - z_j)^2 + L^2 / 6): takes away what the images across a slab of depth L add.
+
+    Args:
+        graph: positions.
+        sources: of each atom, several kinds at once.
+        member: [atoms, structures], 1 where an atom belongs to a structure.
+        where: which structures are slabs.
+
+    Returns:
+        The value, and its first and second derivative along the normal of the slab; 0 elsewhere.
 
     References:
         Ballenegger, Arnold and Cerdà, J. Chem. Phys. 131, 094107 (2009), for slabs that are not neutral.
@@ -292,9 +303,11 @@ def _slab_correction(graph: Graph, charges: Array, member: Array, where: Surroun
     middle = (member.T @ z) / jnp.maximum(member.sum(axis=0), 1.0)
     z = (z - middle[graph.owner])[:, None]
     depth = jnp.max(jnp.abs(jnp.einsum("sdx,sx->sd", where.lattice, where.normal)), axis=1)[graph.owner][:, None]
-    moments = [(member.T @ (charges * z**n))[graph.owner] for n in range(3)]
+    moments = [(member.T @ (sources * z**n))[graph.owner] for n in range(3)]
     strength = jnp.where(where.is_slab, 2.0 * jnp.pi / where.volume, 0.0)[graph.owner][:, None]
-    return strength * (2.0 * z * moments[1] - moments[2] - (z**2 + depth**2 / 6.0) * moments[0])
+    square = moments[2] - 2.0 * z * moments[1] + (z**2 + depth**2 / 6.0) * moments[0]
+    derivatives = [square, 2.0 * (z * moments[0] - moments[1]), 2.0 * moments[0]]
+    return -strength[..., None] * jnp.stack(derivatives, axis=-1)
 
 
 def _direct_potential(graph: Graph, charges: Array, is_open: Array, alpha: float | None) -> Array:

@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.angular import real_spherical_harmonics
-from jorbit.basis.electrostatics import Splitting, Surroundings, surroundings
+from jorbit.basis.electrostatics import Splitting, Surroundings, slab_correction, surroundings
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.graph import Graph
 
@@ -165,21 +165,10 @@ def _periodic(
 
 
 def _slab(graph: Graph, sources: Array, member: Array, where: Surroundings, l_max: int) -> Array:
-    """Derivatives of -2 pi / V sum_j s_j ((z_i - z_j)^2 + L^2 / 6): what the images across a slab of depth L would add.
-
-    References:
-        Ballenegger, Arnold and Cerdà, J. Chem. Phys. 131, 094107 (2009), for slabs that are not neutral.
-    """
-    dtype, normal = sources.dtype, where.normal
-    strength = jnp.where(where.is_slab, 2.0 * jnp.pi / where.volume, 0.0)[graph.owner][:, None]
-    z = jnp.sum(graph.positions * normal[graph.owner], axis=1)
-    middle = (member.T @ z) / jnp.maximum(member.sum(axis=0), 1.0)
-    z = (z - middle[graph.owner])[:, None]
-    moments = [(member.T @ (sources * z**n))[graph.owner] for n in range(3)]
-    depth = jnp.max(jnp.abs(jnp.einsum("sdx,sx->sd", where.lattice, normal)), axis=1)[graph.owner][:, None]
-    square = moments[2] - 2.0 * z * moments[1] + (z**2 + depth**2 / 6.0) * moments[0]
-    by_degree = [square, 2.0 * (z * moments[0] - moments[1]), 2.0 * moments[0], jnp.zeros_like(square)]
+    """The correction of slabs along all derivatives: those of order 3 and beyond are 0."""
+    dtype = sources.dtype
+    known = slab_correction(graph, sources, member, where)
+    known = jnp.concatenate([known, jnp.zeros_like(known[..., :1])], axis=-1)
     degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-    harmonics = solid_harmonics(normal, l_max)[graph.owner]
-    values = jnp.stack(by_degree, axis=-1)[..., degrees]
-    return (-strength[..., None] * values * harmonics[:, None, :]).astype(dtype)
+    harmonics = solid_harmonics(where.normal, l_max)[graph.owner]
+    return (known[..., degrees] * harmonics[:, None, :]).astype(dtype)
