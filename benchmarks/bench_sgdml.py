@@ -8,7 +8,7 @@ two take turns: every round times jorbit and then the peer, and ratios are of ne
 training task and the same model. sgdml's numpy code is tuned by its own `prepare_parallel`. Training is timed whole
 (kernel, factorisation, integration constant), without the search for permutations. Writes
 benchmarks/results/sgdml.json. With --rmd17 both are trained on that many rMD17 frames (JORBIT_DATA) and measured on
-1000 others.
+1000 others. Rows of an earlier run stay unless they are measured again.
 """
 
 import argparse
@@ -83,10 +83,11 @@ class Peer:
         self.versions = self._read()
 
     def _read(self) -> dict:
-        line = self.process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            sys.exit("the peer stopped")
-        return json.loads(line)
+        for line in self.process.stdout:  # type: ignore[union-attr]
+            if line.startswith("{"):
+                return json.loads(line)
+            print(f"  the peer says: {line.strip()}", file=sys.stderr, flush=True)
+        sys.exit("the peer stopped")
 
     def ask(self, **job: Any) -> dict:
         self.process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
@@ -237,9 +238,13 @@ def main() -> None:
             print(rows[-1], flush=True)
         print("ROWS" + json.dumps({"rows": rows, "peers": peer.versions}))
         return
-    from benchmarks.common import environment, write
+    from benchmarks.common import RESULTS, environment, write
 
-    rows, peers = [], {}
+    def key(row: dict) -> str:
+        return "|".join(str(row.get(k)) for k in ("what", "peer", "way", "threads", "n_train"))
+
+    path = RESULTS / "sgdml.json"
+    rows = {key(row): row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     for threads in options.threads:
         single = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         env = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
@@ -252,8 +257,10 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.returncode)
         found = json.loads(done.stdout.split("ROWS")[1])
-        rows, peers = rows + found["rows"], found["peers"]
-        write("sgdml", "sGDML on ethanol beside sgdml", rows, environment=environment(), peers=peers, note=options.note)
+        rows |= {key(row): row for row in found["rows"]}
+        ordered = sorted(rows.values(), key=lambda row: (row.get("threads", 99), row["n_train"]))
+        more = {"environment": environment(), "peers": found["peers"], "note": options.note}
+        write("sgdml", "sGDML on ethanol beside sgdml", ordered, **more)
         for row in found["rows"]:
             print(row)
 
