@@ -6,8 +6,9 @@ salt: NaCl in water (revPBE0-D3, O'Neill et al. 2023): a linear ACE that sees 4 
 gen1a and tested on those of gen3, alone and to what point charges leave (rigid-water charges of SPC/E and ions of one
 e, or all of them times 0.75, which stands for electronic screening: Leontyev and Stuchebrukhov 2011).
 ions: Ag3+ and Ag3- (Ko et al. 2021), whose total charge a network reads or not.
-dimers: charged and polar molecules pulled apart (BFDb, HSE06): ten near pairs to learn, three far ones to test, by a
-SchNet that sees 5 Å, alone and with each long-range term; the curve holds distance, label and prediction, eV.
+dimers: charged (C), polar (P) and apolar (A) molecules pulled apart (BFDb, HSE06): ten near pairs to learn, three far
+ones to test, by a SchNet that sees 5 Å, alone and with each long-range term; the curve holds distance, label and
+prediction, eV. --plot draws results/longrange_dimers.png of what is there.
 water: 64 molecules (RPBE-D3) with the Born effective charges of the set as point charges, divided by the refractive
 index of 1.33 for electronic screening, or as they are.
 chains: C10H2 and C10H3+ with labels of charges.
@@ -21,6 +22,7 @@ Results are merged into results/longrange.json.
 
 import argparse
 import dataclasses
+import functools
 import io
 import lzma
 import os
@@ -34,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk
-from common import environment, load_rows, write
+from common import RESULTS, environment, load_rows, write
 
 import jorbit
 from jorbit.core.species import SpeciesTable
@@ -121,7 +123,10 @@ def ions() -> Iterator[tuple[str, dict]]:
         yield f"Ag3 ions/{name}", row | {"test": errors, "fit_processor_s": time.process_time() - started}
 
 
-def dimers() -> Iterator[tuple[str, dict]]:
+PAIRS = ("CC", "CP", "PP", "CA", "PA", "AA")
+
+
+def dimers(pairs: tuple[str, ...] = PAIRS) -> Iterator[tuple[str, dict]]:
     species = SpeciesTable.from_numbers([1, 6, 7, 8])
     config = GradientConfig(epochs=800, batch_size=10, learning_rate=3e-3, loss=LossWeights(energy=1e4, forces=10.0))
     net = {"n_species": 4, "cutoff": 5.0, "n_features": 24, "n_interactions": 2, "n_gaussians": 16}
@@ -132,7 +137,7 @@ def dimers() -> Iterator[tuple[str, dict]]:
         "charges + ewald": (SchNet(**net), Charges(4), Ewald(cutoff=5.0, max_length=40.0)),
         "ewald messages": (SchNet(**net, ewald_widths=(1.5, 3.0, 6.0), ewald_max_length=40.0),),
     }
-    for pair in ("CC", "CP", "PP"):
+    for pair in pairs:
         folder = DATA / "lode_biodimers"
         train, test = (bound(frames_of(folder / f"{pair}_{part}.extxyz.xz", False)) for part in ("train", "test"))
         for kind, terms in kinds.items():
@@ -288,15 +293,48 @@ def timed(function: Callable, argument: Any) -> tuple[np.ndarray, float]:
     return result, best
 
 
+def plot(rows: list[dict]) -> None:
+    """Binding curves of the dimers: labels, and what each model makes of them; results/longrange_dimers.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    curves = [
+        (*row["name"].removeprefix("dimers ").split("/"), np.array(row["curve"])) for row in rows if "curve" in row
+    ]
+    pairs = list(dict.fromkeys(pair for pair, _, _ in curves))
+    if not pairs:
+        return
+    figure, panels = plt.subplots(1, len(pairs), figsize=(4.4 * len(pairs), 4.0), layout="constrained", squeeze=False)
+    for axes, pair in zip(panels[0], pairs, strict=True):
+        mine = [(model, curve) for p, model, curve in curves if p == pair]
+        distance, label = mine[0][1][:, :2].T
+        axes.plot(distance, label, "ko", ms=4, label="HSE06")
+        for model, curve in mine:
+            axes.plot(curve[:, 0], curve[:, 2], lw=1.2, label=model)
+        axes.axvspan(distance[-4:-2].mean(), distance[-1], color="0.93")  # farther than what was learned
+        axes.set(title=pair, xlabel="distance, Å", ylabel="binding energy, eV")
+    panels[0][0].legend(frameon=False, fontsize=8)
+    figure.savefig(RESULTS / "longrange_dimers.png", dpi=120)
+
+
 PARTS = {"salt": salt, "ions": ions, "dimers": dimers, "water": water, "chains": chains, "gold": gold, "cost": cost}
 PARTS |= {"peers": peers}
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[p for p in PARTS if p != "peers"], choices=[*PARTS, []])
-    for part in parser.parse_args().parts:
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all but peers")
+    parser.add_argument("--pairs", nargs="+", default=PAIRS, choices=PAIRS, help="of dimers")
+    parser.add_argument("--plot", action="store_true", help="draw the curves that are there, and measure nothing")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    PARTS["dimers"] = functools.partial(dimers, options.pairs)
+    for part in () if options.plot else options.parts or [p for p in PARTS if p != "peers"]:
         for name, row in PARTS[part]():
             print(name, {k: v for k, v in row.items() if k in ("processor_s", "n_atoms")}, row.get("test"), flush=True)
             rows = load_rows("longrange", "name") | {name: {"name": name} | row | {"environment": environment()}}
             write("longrange", "long-range terms: errors with and without them, and their cost", list(rows.values()))
+    plot(list(load_rows("longrange", "name").values()))

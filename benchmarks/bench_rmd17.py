@@ -100,10 +100,12 @@ def run(molecule: str) -> dict:
 def main() -> None:
     """Run the molecules asked for; rows of other molecules in the results file stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("molecules", nargs="*", default=list(SIZES), choices=[*SIZES, []])
+    parser.add_argument("molecules", nargs="*", metavar="molecule", help=f"of {', '.join(SIZES)}; default: all")
     options = parser.parse_args()
+    if unknown := set(options.molecules) - set(SIZES):
+        parser.error(f"there is no molecule {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
     rows = load_rows("rmd17", "molecule")
-    for molecule in options.molecules:
+    for molecule in options.molecules or SIZES:
         rows[molecule] = run(molecule)
         write(
             "rmd17",

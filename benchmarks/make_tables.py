@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from ladder_tables import ladder, methane
+from longrange_tables import longrange
 from molecule_tables import molecules
 from network_tables import hiphop_parts, networks, orbit_networks, training
 from result_tables import (
@@ -19,7 +20,6 @@ from result_tables import (
     bpa,
     gap,
     lammps,
-    longrange,
     models,
     neighbors,
     orbit_models,

@@ -296,63 +296,41 @@ def sgdml_rmd17(data: dict) -> str:
     )
 
 
-def longrange(data: dict) -> str:
-    """Errors of short-range models alone and with long-range terms, and what the terms cost."""
-    rows, costs, exponents = [], {}, []
-    for row in data["rows"]:
-        if "test" in row:
-            test = row["test"]
-            errors = [1e3 * test["energy_mae_per_atom"], 1e3 * test["force_mae"], 1e3 * test["force_rmse"]]
-            what, _, model = row["name"].partition("/")
-            rows.append([what, model, str(row["train_frames"]), str(row["test_frames"]), *map(number, errors)])
-        elif "exponent" in row:
-            exponents.append(f"{row['name'].split('/')[0].removeprefix('cost ')} N^{row['exponent']:.2f}")
-        elif row["name"].startswith("cost "):
-            costs.setdefault(row["n_atoms"], {})[row["name"].split("/")[0].removeprefix("cost ")] = row["processor_s"]
-    headers = ["", "model", "to train", "to test", "energy MAE, meV/atom", "force MAE, meV/Å", "force RMSE"]
-    times = [
-        [f"{n:,}", *(number(1e3 * costs[n][way]) if way in costs[n] else "-" for way in ("sum", "mesh"))]
-        for n in sorted(costs)
-    ]
-    slopes = f"Slopes over the four largest: {', '.join(exponents)}.\n\n" if exponents else ""
-    return (
-        "**Long range**: short-range models alone and with long-range terms. Salt: NaCl in water; Ag3: ions of both "
-        "signs; dimers: charged molecules, three frames farther apart than any that was learned; water: RPBE-D3.\n\n"
-        f"{table(headers, sorted(rows))}\n\nEnergy and forces of rock salt by an Ewald sum and by a particle mesh, "
-        f"accuracy 1e-4, processor time of one thread:\n\n{table(['atoms', 'sum, ms', 'mesh, ms'], times)}\n\n"
-        f"{slopes}"
-        f"Measured {conditions(data['rows'][-1]['environment'])}."
-    )
-
-
 def uncertainty(data: dict) -> str:
     """Calibration of standard deviations, and labels saved by choosing them."""
-    rows, curves = [], {}
+    rows, curves, costs, runs = [], {}, [], []
     keys = ("error_over_deviation_before", "error_over_deviation", "miscalibration_area", "rank_correlation")
     for row in data["rows"]:
-        if row["part"] == "calibration":
+        if row["part"] in ("calibration", "networks"):
             for kind in ("energy", "forces"):
                 if kind in row:
-                    found = row[kind]
-                    keys = (
-                        "error_over_deviation_before",
-                        "error_over_deviation",
-                        "miscalibration_area",
-                        "rank_correlation",
-                    )
-                    rows.append([row["name"], kind, *(number(found.get(key), 2) for key in keys)])
+                    rows.append([row["name"], kind, *(number(row[kind].get(key), 2) for key in keys)])
+        elif row["part"] == "cost":
+            cells = (row["us_per_step"], row["us_per_step_watched"], 100 * row["extra"])
+            costs.append([row["name"], *map(number, cells)])
+        elif row["part"] == "dynamics":
+            end = "blown up" if "blown_up" in row else "stopped" if row["stopped"] else "went on"
+            cells = ("time_fs", "hottest_K", "lowest_energy_below_start_eV", "error_at_the_end_eV")
+            runs.append([row["name"], end, *(number(row.get(key)) for key in cells)])
         elif row["part"] == "active":
             way, _, labels = row["name"].partition(", ")
             curves.setdefault(int(labels.split()[0]), {})[way] = 1e3 * row["force_mae"]
     headers = ["", "", "rms error / deviation, before", "after", "miscalibration area", "rank correlation"]
     ways = list(dict.fromkeys(way for points in curves.values() for way in points))
     learned = [[str(n), *(number(curves[n].get(way)) for way in ways)] for n in sorted(curves)]
-    when = data["environment"].get("active", data["environment"])
-    return (
-        f"**Uncertainty**: {data['what']}.\n\n{table(headers, rows)}\n\nForce MAE of a linear ACE of ethanol, meV/Å, "
-        f"against the number of labels, chosen in these ways:\n\n{table(['labels', *ways], learned)}\n\n"
-        f"Measured {conditions(when)}."
-    )
+    parts = [f"**Uncertainty**: {data['what']}.", table(headers, rows)]
+    parts += ["Force MAE of a linear ACE of ethanol, meV/Å, against the number of labels, chosen in these ways:"]
+    parts += [table(["labels", *ways], learned)]
+    if costs:
+        parts += ["What a watchman costs: NVE of one ethanol, processor time of a step, one thread:"]
+        parts += [table(["", "alone, µs", "watched, µs", "more, %"], costs)]
+    if runs:
+        parts += ["Ethanol at 2000 K with a linear ACE of 300 K, and its energy against GFN2-xTB where the run ended:"]
+        names = ["", "end", "fs", "hottest, K", "deepest energy below the start, eV", "error at the end, eV"]
+        parts += [table(names, runs)]
+    when = data["environment"]
+    told = [f"{part}: {conditions(when[part])}" for part in ("calibration", "active", "cost") if part in when]
+    return "\n\n".join([*parts, f"Measured {'; '.join(told) or conditions(when)}."])
 
 
 def lammps(data: dict) -> str:
