@@ -22,15 +22,21 @@ _HEADER = "jorbit_dynamics"
 
 
 class Checkpoint(NamedTuple):
-    """What was read back: `series` by name, and the rest of the memory."""
+    """What was read back: `series` and what the watchman saw by name, and the rest of the memory."""
 
     progress: Progress
     series: dict[str, np.ndarray]
+    seen: dict[str, np.ndarray]
     memory: dict[str, Any]
 
 
 def save_dynamics(
-    path: Path, progress: Progress, series: Mapping[str, np.ndarray], memory: Mapping[str, Any], identity: Mapping
+    path: Path,
+    progress: Progress,
+    series: Mapping[str, np.ndarray],
+    memory: Mapping[str, Any],
+    identity: Mapping[str, str],
+    seen: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a checkpoint; the old one stays until the new one is whole.
 
@@ -40,6 +46,7 @@ def save_dynamics(
         series: records so far, by name.
         memory: steps done and what else JSON can hold.
         identity: what the run is of; compared when it is taken up again.
+        seen: by the watchman, by name.
 
     Raises:
         DataError: it cannot be written.
@@ -48,6 +55,7 @@ def save_dynamics(
     searched = (lists.index, lists.shifts, lists.mask, lists.reference, lists.cell, lists.overflow)
     parts = {"state": progress.state, "sums": progress.sums, "lists": searched}
     arrays = {f"series/{name}": np.asarray(values) for name, values in series.items()}
+    arrays |= {f"seen/{name}": np.asarray(values) for name, values in (seen or {}).items()}
     for name, part in parts.items():
         arrays |= {f"{name}/{k:03d}": _plain(leaf) for k, leaf in enumerate(jax.tree.leaves(part))}
     notes = dict(memory) | {"plan": dataclasses.asdict(lists.plan), "identity": dict(identity)}
@@ -77,10 +85,11 @@ def load_dynamics(path: Path, template: Progress, identity: Mapping[str, str]) -
         raise DataError(
             f"{path} is no checkpoint of molecular dynamics, or is damaged ({error}). Remove it, or start anew."
         ) from error
-    different = sorted(name for name in {*identity, *before} if identity.get(name) != before.get(name))
-    if different:
+    names = sorted(name for name in {*identity, *before} if identity.get(name) != before.get(name))
+    if names:
+        different = ", ".join(_difference(name, before.get(name), identity.get(name)) for name in names)
         raise ConfigError(
-            f"The checkpoint {path} is of another run: {', '.join(different)} differ. Restore them, write the "
+            f"The checkpoint {path} is of another run: {different} differ. Restore them, write the "
             "checkpoints of this run elsewhere, or start anew."
         )
     found = NeighborList(
@@ -90,8 +99,18 @@ def load_dynamics(path: Path, template: Progress, identity: Mapping[str, str]) -
     progress = Progress(
         state=_filled(template.state, arrays, "state"), neighbors=found, sums=_filled(template.sums, arrays, "sums")
     )
-    series = {name.removeprefix("series/"): a for name, a in arrays.items() if name.startswith("series/")}
-    return Checkpoint(progress, series, memory)
+    series, seen = (
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        for prefix in ("series/", "seen/")
+    )
+    return Checkpoint(progress, series, seen, memory)
+
+
+def _difference(name: str, there: str | None, here: str | None) -> str:
+    """With both values where they say something: not those of digests and lists."""
+    if there is None or here is None:
+        return f"{name} (in {'this run' if there is None else 'the checkpoint'} only)"
+    return name if max(len(there), len(here)) >= 16 else f"{name} ({there} there, {here} here)"
 
 
 def identity_of(potential: Potential, params: Any, structure: Structure, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from jorbit.core.errors import DataError
 from jorbit.core.structure import Structure
 from jorbit.simulate.observables import energy_drift
 from jorbit.simulate.orbit_watch import OrbitEvent
-from jorbit.simulate.watchman import WatchReport
+from jorbit.simulate.watch_report import WatchReport
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -31,7 +31,8 @@ from jorbit.simulate.measurements import Measurement, chosen_measurements
 from jorbit.simulate.orbit_watch import OrbitEvent, OrbitWatch
 from jorbit.simulate.precision import ForcesInFloat32, float_precision, state_type
 from jorbit.simulate.trajectory import writer_for
-from jorbit.simulate.watchman import Watch, Watchman, graph_of, watched
+from jorbit.simulate.watch_report import Watchman
+from jorbit.simulate.watchman import Watch, graph_of, watched
 
 
 def run(
@@ -224,12 +225,17 @@ def run(
         settings |= dict(
             record_every=record_every, dtype=dtype, skin=skin, measure=list(measure), masses=masses.tolist()
         )
-        identity = identity_of(potential, params, structure, settings | dataclasses.asdict(surroundings))
+        settings |= dataclasses.asdict(surroundings) | ({} if watch is None else watch.identity())
+        identity = identity_of(potential, params, structure, settings)
         series, done, seconds, keep = Series(), 0, 0.0, None
+        saw, seen = None, None
         if resume and file is not None and file.exists():
-            now, arrays, memory = load_dynamics(file, now, identity)
-            series = Series([arrays])
-            done, seconds, keep = memory["done"], memory["seconds"], memory["trajectory"]
+            begun, arrays, seen, memory = load_dynamics(file, now, identity)
+            done, seconds, saw = memory["done"], memory["seconds"], memory.get("watch")
+            if done:
+                now, series, keep = begun, Series([arrays]), memory["trajectory"]
+            else:  # stopped before its first step: the start is recorded again
+                now = dataclasses.replace(begun, sums=now.sums)
             if memory.get("careful") and not careful:
                 careful, chosen = True, integrator_for(True)
                 block = compiled()
@@ -237,7 +243,9 @@ def run(
                 orbit_watch.remember([OrbitEvent(**event) for event in memory["orbit_events"]])
         if done > n_steps:
             raise ConfigError(f"The checkpoint {file} is of step {done}, beyond n_steps={n_steps}: ask for more steps.")
-        watchman = None if watch is None else Watchman(watch, structure, timestep, done)
+        watchman = None
+        if watch is not None:
+            watchman = stack.enter_context(Watchman(watch, structure, timestep, saw, seen))
         writer = stack.enter_context(writer_for(trajectory, masses, keep))
         live = stack.enter_context(LiveReport(progress, n_steps, timestep, n_atoms, done))
         interrupted = stack.enter_context(interruptions(wanted=file is not None))
@@ -249,9 +257,13 @@ def run(
                 notes["orbit_events"] = (
                     [] if orbit_watch is None else [dataclasses.asdict(e) for e in orbit_watch.events]
                 )
-                save_dynamics(file, now, series.arrays(), notes, identity)
+                notes["watch"] = None if watchman is None else watchman.memory()
+                seen = None if watchman is None else watchman.arrays()
+                save_dynamics(file, now, series.arrays(), notes, identity, seen)
 
         n_reallocations, attempts, stopped, saved_at = 0, 0, "", time.perf_counter()
+        if watchman is not None and saw is not None:
+            stopped = watchman.reason(now.state)
         plan = list(record_plan(done, n_steps, record_every, block_size))
         while plan and not stopped:
             after, observed = block(now, jnp.asarray(plan[0]), on_the_beat(plan[0], done, record_every))

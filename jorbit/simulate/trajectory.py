@@ -96,8 +96,18 @@ class TrajectoryWriter:
             frames.append(atoms)
         text = io.StringIO()
         ase.io.write(text, frames, format="extxyz")
+        self.write(text.getvalue())
+
+    def write(self, text: str) -> None:
+        """Write whole frames.
+
+        Raises:
+            DataError: the disk is full, or the file is no longer there.
+        """
+        if self._file is None:
+            return
         try:
-            self._file.write(text.getvalue())  # one call per block: an interrupt falls between blocks
+            self._file.write(text)  # one call per block: an interrupt falls between blocks
             self._file.flush()
         except OSError as error:
             raise cannot_go_on(self._file.name, error) from error

@@ -2,10 +2,12 @@
 
 `Watch` says what to look at and when to act; `run(..., watch=Watch(...))` does the rest. Grades are computed every few
 steps on the device. A step that crosses `stop_above` is the last one: the state stands still from there, so that no
-step is made that nobody knows anything about.
+step is made that nobody knows anything about. The host's side is `jorbit.simulate.watch_report`.
 """
 
 import dataclasses
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,9 @@ from jaxtyping import Bool, Float, Int
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.pytree import pytree
-from jorbit.core.structure import Frame, Labels, Structure
-from jorbit.datasets.extxyz import format_frame, iter_extxyz
 from jorbit.potential.uncertainty import Grade, LinearUncertainty, Uncertainty
-from jorbit.simulate.frames import Frames
 from jorbit.simulate.integrators import ForcesWithEnergy, Integrator
 from jorbit.simulate.jax_md import EnergyFunction
-from jorbit.simulate.trajectory import open_for_writing
 
 QUANTITIES = {"energy": "eV", "forces": "eV/Å", "atoms": ""}
 _EXACT = 256  # coefficients up to which a linear uncertainty is used as it is
@@ -34,13 +32,15 @@ _EXACT = 256  # coefficients up to which a linear uncertainty is used as it is
 class Watch:
     """What a simulation watches.
 
+    A run that goes on from a checkpoint must watch as before; only `stop_above` may be another.
+
     Attributes:
         grade: an uncertainty or an extrapolation grade.
         quantity: "energy" (standard deviation of the total energy, eV), "forces" (largest of a force component, eV/Å)
             or "atoms" (largest grade of an atom). None: the energy of uncertainties, the atoms of other grades.
         stop_above: the run ends at the first step looked at whose value is larger.
         record_above: structures with larger values are kept, the worst of each block of steps.
-        record_to: extxyz file for them, written as they come; the value stands under "grade".
+        record_to: extxyz file for them, written as they come; the value stands under "grade". None: in memory.
         every: steps between two looks. None: 20, and 50 for forces, whose derivatives cost more than a step does.
         rank: random directions that stand for the covariance of a linear model or last layer, to save time: values have
             a relative error of 1 / sqrt(2 rank). None: 64 for the energy, 8 for forces, where there are more columns.
@@ -111,12 +111,42 @@ class Watch:
         variance = grade.energy_variance(graph)
         return self.bias_height * (jnp.exp(-variance / (2.0 * self.bias_width**2)) - 1.0)
 
+    def identity(self) -> dict[str, str]:
+        """What decides the trajectory, what is seen and what is kept: compared when a run is taken up again."""
+        found = {
+            "grade": fingerprint(self.grade),
+            "quantity": self.watched,
+            "every": str(self.interval),
+            "record_above": str(float(self.record_above)),
+            "rank": str(self.rank),
+            "bias_height": str(float(self.bias_height)),
+        }
+        if self.bias_height:
+            found["bias_width"] = str(float(self.bias_width))
+        return {f"watch.{name}": value for name, value in found.items()}
+
     def _light(self) -> Grade:
         grade = self.grade
         if not isinstance(grade, LinearUncertainty) or (self.rank is None and grade.half.shape[0] <= _EXACT):
             return grade
         usual = {"energy": 64, "forces": 8, "atoms": 64}[self.watched]
         return grade.sketched(usual if self.rank is None else self.rank)
+
+
+def fingerprint(grade: Grade) -> str:
+    """Digest of a grade: its kind, what it is of, and the bits of its numbers."""
+    leaves, tree = jax.tree.flatten(grade)
+    digest = hashlib.sha256(_text([type(grade).__qualname__, str(tree)]))
+    for leaf in leaves:
+        array = np.asarray(leaf)
+        known = array.dtype != object
+        digest.update(_text([array.dtype, array.shape]) + array.tobytes() if known else _text(leaf))
+    return digest.hexdigest()[:16]
+
+
+def _text(value: Any) -> bytes:
+    """Without the places of objects in memory, which say nothing."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).encode()
 
 
 @pytree
@@ -217,90 +247,3 @@ def watched(watch: Watch, integrator: Integrator, energy_fn: EnergyFunction) -> 
 def graph_of(energy_fn: EnergyFunction, position: Array, neighbor: Any, box: Any) -> Graph:
     """What the potential sees of a state, with lists that are up to date."""
     return energy_fn.graph(position, neighbor.update(position, box=box), box=box)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class WatchReport:
-    """What the watchman saw.
-
-    Attributes:
-        times: of the worst look of each block of steps, fs. values: of the quantity there.
-        unit: of the values.
-        frames: the structures above `record_above`; the value is in `info["grade"]`, the time in `info["time_fs"]`.
-        stop_time: fs; None when the run was not stopped by the watchman.
-    """
-
-    times: Float[np.ndarray, " blocks"]
-    values: Float[np.ndarray, " blocks"]
-    unit: str
-    frames: tuple[Frame, ...]
-    stop_time: float | None
-
-
-class Watchman:
-    """The host's side: looks at the state after every block, keeps structures, and says when to stop.
-
-    Args:
-        watch: what to look at.
-        structure: elements, periodicity and charge of every frame.
-        timestep: fs.
-        done: steps that were made before this run; frames recorded later than that are forgotten.
-    """
-
-    def __init__(self, watch: Watch, structure: Structure, timestep: float, done: int = 0):
-        self.watch, self.structure, self.timestep = watch, structure, timestep
-        self.times: list[float] = []
-        self.values: list[float] = []
-        self.frames: list[Frame] = []
-        self.stop_time: float | None = None
-        if done and watch.record_to is not None and Path(watch.record_to).exists():
-            earlier = iter_extxyz(Path(watch.record_to))
-            self.frames = [f for f in earlier if float(f.info["time_fs"]) <= done * timestep]
-        if watch.record_to is not None:
-            with open_for_writing(watch.record_to) as file:
-                file.writelines(format_frame(f) for f in self.frames)
-
-    def look(self, state: WatchedState, frames: Frames) -> tuple[WatchedState, Frames, str]:
-        """The state for the next block, the frames up to a stop, and the reason for it ("" to go on)."""
-        seen: WatchState = jax.device_get(state.watch)
-        value, time = float(seen.peak), float(seen.peak_step) * self.timestep
-        if value >= 0 or np.isnan(value):  # else nobody looked in this block
-            self.times.append(time)
-            self.values.append(value)
-            if not value <= self.watch.record_above:
-                self._keep(seen, value, time)
-        if bool(seen.stopped):
-            self.stop_time = float(seen.step) * self.timestep
-            unit = f" {self.watch.unit}".rstrip()
-            reason = (
-                f"{self.watch.watched}: {float(seen.value):.4g}{unit} is above {self.watch.stop_above:g}{unit} at "
-                f"{self.stop_time:g} fs. From here on the potential is guessing: label this structure and refit, or "
-                "raise the threshold."
-            )
-            return state, frames.until(int(seen.step), self.timestep), reason
-        fresh = dataclasses.replace(state.watch, peak=jnp.full_like(state.watch.peak, -1.0))
-        return dataclasses.replace(state, watch=fresh), frames, ""
-
-    def _keep(self, seen: WatchState, value: float, time: float) -> None:
-        structure = dataclasses.replace(
-            self.structure,
-            positions=np.asarray(seen.peak_positions, np.float64),
-            cell=np.asarray(seen.peak_cell, np.float64),
-        )
-        if not np.isfinite(structure.positions).all():
-            return
-        frame = Frame(structure=structure, labels=Labels(), info={"grade": value, "time_fs": time})
-        self.frames.append(frame)
-        if self.watch.record_to is not None:
-            with open(self.watch.record_to, "a", encoding="utf-8") as file:
-                file.write(format_frame(frame))
-
-    def report(self) -> WatchReport:
-        """What was seen."""
-        return WatchReport(
-            times=np.array(self.times),
-            values=np.array(self.values),
-            unit=self.watch.unit,
-            frames=tuple(self.frames),
-            stop_time=self.stop_time,
-        )

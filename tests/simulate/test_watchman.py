@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import jorbit
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.pytree import pytree
 from jorbit.core.species import SpeciesTable
 from jorbit.potential.potential import Potential
 from jorbit.simulate import run
 from jorbit.simulate.exploration import _of_walker, explore
-from jorbit.simulate.watchman import Watch
+from jorbit.simulate.watchman import Watch, fingerprint
 from jorbit.terms.lennard_jones import LennardJones
 
 ARGON = Potential(terms=(LennardJones(),), species=SpeciesTable.from_numbers([18]))
@@ -116,6 +116,138 @@ def test_a_stopped_run_goes_on_when_the_threshold_is_raised(tmp_path, watched_an
     whole = fly(Watch(Separation(factor=1.0), every=7), **options)
     assert whole.stopped == "" and whole.n_steps == 200
     np.testing.assert_allclose(whole.structure.positions, watched_and_alone[1].structure.positions, atol=1e-10)
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_and_resumed(n_blocks, watch, folder, **options):
+    """The result of a run that is killed in the block after so many, when that is in the files but in no checkpoint."""
+    blocks = []
+
+    def ends(frames):
+        blocks.append(frames)
+        if len(blocks) > n_blocks:
+            raise Killed
+
+    same = dict(checkpoint=folder / "md.checkpoint", checkpoint_every=0.0, resume=True) | options
+    with pytest.raises(Killed):
+        fly(watch, observers=[ends], **same)
+    return fly(watch, **same)
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_a_resumed_run_reports_what_it_saw_before(with_file, watched_and_alone, tmp_path):
+    whole, _, whole_file = watched_and_alone
+    kept = tmp_path / "kept.extxyz" if with_file else None
+    watch = Watch(Separation(factor=1.0), record_above=13.0, record_to=kept, every=7)
+    seen = killed_and_resumed(2, watch, tmp_path).watched
+    assert seen.times.tobytes() == whole.watched.times.tobytes()
+    assert seen.values.tobytes() == whole.watched.values.tobytes()
+    assert seen.n_frames == len(seen.frames) == len(whole.watched.frames) == 4
+    for frame, other in zip(seen.frames, whole.watched.frames, strict=True):
+        assert frame.info["time_fs"] == other.info["time_fs"]
+        np.testing.assert_allclose(frame.structure.positions, other.structure.positions, atol=1e-8)
+    if with_file:
+        assert kept.read_bytes() == whole_file.read_bytes()
+        assert seen.kept == ()  # nothing that grows stays in memory
+    again = fly(watch, checkpoint=tmp_path / "md.checkpoint", resume=True).watched  # complete: nothing is done
+    assert again.times.tobytes() == seen.times.tobytes() and len(again.frames) == 4
+
+
+def test_what_was_kept_in_memory_goes_to_a_file_that_is_asked_for_later(watched_and_alone, tmp_path):
+    _, _, whole_file = watched_and_alone
+    options = dict(checkpoint=tmp_path / "md.checkpoint", resume=True)
+    watch = Watch(Separation(factor=1.0), record_above=13.0, every=7)
+    half = fly(watch, n_steps=140, **options)
+    assert [f.info["time_fs"] for f in half.watched.frames] == [84, 140] and half.watched.record_to is None
+    with_file = dataclasses.replace(watch, record_to=tmp_path / "kept.extxyz")
+    fly(with_file, **options)
+    assert (tmp_path / "kept.extxyz").read_bytes() == whole_file.read_bytes()
+    with pytest.raises(ConfigError, match="4 structures in the file .*record_to"):
+        fly(watch, **options)
+    (tmp_path / "kept.extxyz").write_text("")
+    with pytest.raises(DataError, match="kept.extxyz is shorter"):
+        fly(with_file, **options)
+
+
+def test_a_run_that_stays_stopped_makes_no_records(tmp_path):
+    watch = Watch(Separation(factor=1.0), stop_above=13.0, every=7)
+    options = dict(checkpoint=tmp_path / "md.checkpoint", resume=True, trajectory=tmp_path / "fly.extxyz")
+    first, again = fly(watch, **options), fly(watch, **options)
+    assert again.stopped == first.stopped and again.n_compilations == 0
+    assert again.times.tobytes() == first.times.tobytes() and len(jorbit.read(str(tmp_path / "fly.extxyz"))) == 7
+    assert again.watched.stop_time == 56.0
+    np.testing.assert_array_equal(again.watched.times, [35, 56])
+    further = fly(dataclasses.replace(watch, stop_above=14.0), **options)
+    np.testing.assert_array_equal(further.watched.times[:2], [35, 56])
+    assert further.watched.stop_time == 105.0 and len(np.unique(further.times)) == len(further.times)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_at_its_start_records_it_once(tmp_path):
+    options = dict(checkpoint=tmp_path / "md.checkpoint", resume=True, n_steps=20, measure=("msd",))
+    stopped = fly(Watch(Separation(factor=1.0), stop_above=11.0, every=7), **options)
+    assert stopped.n_steps == 0 and stopped.watched.stop_time == 0.0
+    watch = Watch(Separation(factor=1.0), stop_above=15.0, every=7)
+    gone_on, alone = fly(watch, **options), fly(n_steps=20, measure=("msd",))
+    np.testing.assert_array_equal(gone_on.times, [0, 10, 20])
+    np.testing.assert_array_equal(gone_on.watched.times, [0, 14])
+    for name, values in alone.arrays().items():
+        np.testing.assert_array_equal(gone_on.arrays()[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("watch.bias_height .0.05 there, 0.1 here.", {"bias_height": 0.1}),
+        ("watch.bias_width .0.1 there, 0.2 here.", {"bias_width": 0.2}),
+        ("watch.every .7 there, 8 here.", {"every": 8}),
+        ("watch.quantity .atoms there, energy here.", {"quantity": "energy"}),
+        ("watch.record_above .inf there, 13.0 here.", {"record_above": 13.0}),
+        ("watch.grade", {"grade": Stretch(energy_scale=2.0, forces_scale=1.0)}),
+    ],
+)
+def test_a_checkpoint_of_another_watch_is_refused(name, change, biased_checkpoint, tmp_path):
+    """Another bias is another dynamics; another grade, quantity or interval would mix two reports."""
+    watch, content = biased_checkpoint
+    file = tmp_path / "md.checkpoint"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"is of another run: {name} differ"):
+        fly(dataclasses.replace(watch, **change), checkpoint=file, resume=True)
+
+
+def test_a_watch_can_neither_be_dropped_nor_begun_on_the_way(biased_checkpoint, tmp_path):
+    watch, content = biased_checkpoint
+    file = tmp_path / "md.checkpoint"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="another run: .*watch.grade .in the checkpoint only"):
+        fly(checkpoint=file, resume=True)
+    raised = fly(dataclasses.replace(watch, stop_above=20.0), checkpoint=file, resume=True, n_steps=20)
+    assert raised.n_steps == 20
+
+
+@pytest.fixture(scope="module")
+def biased_checkpoint(tmp_path_factory):
+    file = tmp_path_factory.mktemp("biased") / "md.checkpoint"
+    grade = Stretch(energy_scale=1.0, forces_scale=1.0)
+    watch = Watch(grade, quantity="atoms", every=7, bias_height=0.05, stop_above=19.0)
+    fly(watch, checkpoint=file, n_steps=10)
+    return watch, file.read_bytes()
+
+
+def test_a_grade_is_known_by_its_numbers_not_by_where_it_is():
+    one, same, other = (fingerprint(Separation(factor=f)) for f in (1.0, 1.0, 2.0))
+    assert one == same != other
+
+    class Plain:  # no tree of arrays
+        unit = ""
+
+        def atoms(self, graph):
+            return graph.positions[:, 0]
+
+    assert fingerprint(Plain()) == fingerprint(Plain()) != one
 
 
 @pytest.mark.slow
