@@ -110,8 +110,8 @@ class Labels:
         forces: [atoms, 3], eV/Å.
         stress: (1/V) dE/dε, [3, 3], eV/Å^3, positive under tension.
         charges: of atoms, e; trained on where the loss gives them a weight.
-        energy_weight, forces_weight, stress_weight: relative weights in a fit; 0 leaves the label out. Forces may have
-            one weight per atom.
+        energy_weight, forces_weight, stress_weight: relative weights of squared errors in a fit: 2 is the label twice,
+            0 leaves it out. Forces may have one weight per atom.
     """
 
     energy: float | None = None

@@ -48,7 +48,7 @@ potential:                 # a sum of terms; `jorbit list` shows them all
     max_degree: [10, 6, 4] # of 2-, 3- and 4-body functions; larger is more accurate and slower
 fit:
   prior: bayes             # or ridge (with ridge: 1e-6), or validation
-  weights: {energy: 30, forces: 1, stress: 1}
+  weights: {energy: 30, forces: 1, stress: 1} # of errors, before they are squared
 # Networks (jorbit list) are trained by gradients, as the key gradient says instead of fit:
 # potential: [{name: reference_energy}, {name: readout, descriptor: {name: ace, max_degree: [6, 4]}, hidden: [32, 32]}]
 # gradient: {epochs: 200, batch_size: 8, loss: {energy: 100, forces: 1}, learning_rate: 0.005, patience: 50}

@@ -30,12 +30,17 @@ from jorbit.train.statistics import References, compositions
 
 @dataclasses.dataclass(frozen=True)
 class FitWeights:
-    """Weights of the rows of a fit; what matters are their ratios. The weights of each frame's Labels multiply them.
+    """Weights of the kinds of labels in a closed-form fit: they multiply errors, and what matters are their ratios.
 
     The misfit is the sum of (energy / sqrt(atoms) * error in eV)^2, (forces * error in eV/Å)^2 and
-    (stress * volume / sqrt(atoms) * error in eV/Å^3)^2. So one error per atom costs the same in cells of all sizes, and
-    a stress counts as the virial, an energy. Off-diagonal stresses stand in the tensor twice and count twice: the fit
-    does not depend on how the crystal is turned.
+    (stress * volume / sqrt(atoms) * error in eV/Å^3)^2, each times the weight w of the label in its frame's `Labels`:
+    rows are scaled by sqrt(w), so a frame of weight 2 is the frame twice. One error per atom costs the same in cells of
+    all sizes, and a stress counts as the virial, an energy. Off-diagonal stresses stand in the tensor twice and count
+    twice: the fit does not depend on how the crystal is turned.
+
+    These weights are relative inverse standard deviations, within the square: 30 counts 900 times as much as 1.
+    Those of `LossWeights` (training by gradients) multiply mean squared errors, and are other numbers for that reason.
+    Weights of labels mean the same in both, and in Gaussian processes: they multiply squared errors.
 
     Attributes:
         energy, forces, stress: 0 leaves the kind out.
@@ -154,17 +159,17 @@ class LinearProblem:
         return parts, offset
 
     def rows(self, frame: Frame, launched: tuple[Any, Any], weights: FitWeights) -> dict[str, Rows]:
-        """The weighted rows of one frame; kinds without label, volume or weight are left out."""
+        """The rows of one frame, scaled by the roots of the weights of its labels; what has none is left out."""
         structure, labels = frame.structure, frame.labels
         design, offset = self.collect(structure, launched)
         n, volume = structure.n_atoms, structure.volume
         result = {}
-        if labels.energy is not None and (w := weights.energy * labels.energy_weight / math.sqrt(n)) > 0:
+        if labels.energy is not None and (w := weights.energy * math.sqrt(labels.energy_weight) / math.sqrt(n)) > 0:
             result["energy"] = Rows(design[0], labels.energy - offset[0], np.full(1, w))
-        each = weights.forces * np.broadcast_to(np.asarray(labels.forces_weight, dtype=np.float64), n)
+        each = weights.forces * np.sqrt(np.broadcast_to(np.asarray(labels.forces_weight, dtype=np.float64), n))
         if labels.forces is not None and (each > 0).any():
             result["forces"] = Rows(design[1], labels.forces.reshape(-1) - offset[1], np.repeat(each, 3))
-        w = weights.stress * labels.stress_weight * volume / math.sqrt(n)
+        w = weights.stress * math.sqrt(labels.stress_weight) * volume / math.sqrt(n)
         if labels.stress is not None and w > 0:
             stress = np.array([0.5 * (labels.stress[a, b] + labels.stress[b, a]) for a, b in VOIGT])
             twice = np.array([1.0 if a == b else math.sqrt(2.0) for a, b in VOIGT])
@@ -203,7 +208,7 @@ def gather(
     counts = {"energy": 0, "forces": 0, "stress": 0}
     taken = 0
     for frame in frames:
-        _require_matching_shapes(frame)
+        _check_labels(frame)
     capacities = frame_capacities([f.structure for f in frames], problem.potential.cutoffs)
     ahead: tuple[Any, Any] | None = None
     for k, frame in enumerate(frames):
@@ -220,12 +225,17 @@ def gather(
     return counts, taken
 
 
-def _require_matching_shapes(frame: Frame) -> None:
-    forces, n = frame.labels.forces, frame.structure.n_atoms
+def _check_labels(frame: Frame) -> None:
+    labels, n = frame.labels, frame.structure.n_atoms
+    forces = labels.forces
     if forces is not None and forces.shape != (n, 3):
         raise DataError(f"Wanted forces [{n}, 3] for a structure of {n} atoms, got {forces.shape}.")
-    if np.shape(frame.labels.forces_weight) not in ((), (n,)):
+    if np.shape(labels.forces_weight) not in ((), (n,)):
         raise DataError(
             f"Wanted one forces_weight, or one per atom, for a structure of {n} atoms, got "
-            f"{np.shape(frame.labels.forces_weight)}."
+            f"{np.shape(labels.forces_weight)}."
         )
+    for kind in ("energy_weight", "forces_weight", "stress_weight"):
+        weight = np.asarray(getattr(labels, kind), dtype=np.float64)
+        if not (np.isfinite(weight) & (weight >= 0)).all():
+            raise DataError(f"Weights of labels must be finite and not negative, got {kind} = {weight}.")

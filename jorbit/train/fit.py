@@ -72,8 +72,9 @@ def fit(
 ) -> FitResult:
     """Fit all linear terms of a potential to energies, forces and stresses in closed form, in float64.
 
-    Minimises  sum_k w_k^2 (x_k.c - y_k)^2 + ridge |Gamma c|^2  where Gamma is each term's own `prior_scale()`. Rows are
-    streamed frame by frame, so memory grows with the square of the parameters and not with the data.
+    Minimises  sum_k W_k^2 w_k (x_k.c - y_k)^2 + ridge |Gamma c|^2  where W_k is the weight of the kind of label (see
+    `FitWeights`), w_k the weight of the label in its frame and Gamma each term's own `prior_scale()`. Rows are streamed
+    frame by frame, so memory grows with the square of the parameters and not with the data.
 
     Args:
         frames: labelled structures; missing kinds of labels are fine. Isolated atoms fix reference energies.
@@ -86,7 +87,7 @@ def fit(
             ridge that predicts `validation` best (a seeded tenth of the frames when not given; then fitted too).
         ridge: penalty, for prior="ridge".
         solver: "cholesky" (normal equations, fast) or "qr" (slower, for ridges below 1e-15 of the largest diagonal).
-        weights: of energies, forces and stresses.
+        weights: of energies, forces and stresses; they multiply errors before these are squared.
         reference_energies: None (isolated atoms in the data, else a fit to compositions), "isolated", "fit", or a
             dictionary {symbol or atomic number: eV}. Fitted ones are refined together with everything else.
         seed: of the held-out frames and of the parameters of terms that are not linear.
@@ -141,7 +142,7 @@ def fit(
         potential = dataclasses.replace(potential, orbits=reference)
     frames = list(labelled_for(potential, frames))
     if orbit_weights is not None:
-        frames = weigh_orbits(frames, orbit_weights, in_square=True)
+        frames = weigh_orbits(frames, orbit_weights)
     validation = None if validation is None else labelled_for(potential, validation)
     problem, training = _problem(
         potential, frames, reference_energies, fixed_params, seed, use_compositions=weights.energy > 0

@@ -60,8 +60,8 @@ def attach_orbits(config: OrbitsConfig | None, split: Split) -> tuple[Split, Fou
     return Split(*(label_frames(part, reference) for part in split)), reference
 
 
-def with_orbit_weights(config: OrbitsConfig | None, split: Split, *, in_square: bool = False) -> Split:
+def with_orbit_weights(config: OrbitsConfig | None, split: Split) -> Split:
     """Labelled training frames with weights by orbit, where the configuration wants any; see `weigh_orbits`."""
     if config is None or config.weights is None:
         return split
-    return split._replace(train=weigh_orbits(split.train, config.weights, in_square=in_square))
+    return split._replace(train=weigh_orbits(split.train, config.weights))

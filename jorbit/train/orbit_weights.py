@@ -12,19 +12,17 @@ from jorbit.datasets.isolated import is_isolated_atom
 SMALLEST_SPREAD = 1e-3  # of the spread of all forces; an orbit whose forces never vary must not take all the weight
 
 
-def weigh_orbits(frames: Sequence[Frame], kind: str = "equal", *, in_square: bool = False) -> list[Frame]:
+def weigh_orbits(frames: Sequence[Frame], kind: str = "equal") -> list[Frame]:
     """The frames with a force weight for each atom that depends on its orbit; the mean weight stays what it was.
 
     "equal": w = (N / number of orbits) / members, so that the squared errors of all orbits count alike, however many
     atoms belong to them. "variance": w proportional to 1 / mean square force of the orbit, so that relative errors
-    count. Members and mean squares are those of all frames together; isolated atoms stay as they are. Errors in
-    `evaluate` stay unweighted.
+    count. Members and mean squares are those of all frames together; isolated atoms stay as they are. As all weights of
+    labels, w multiplies squared errors, however the model is fitted. Errors in `evaluate` stay unweighted.
 
     Args:
         frames: structures with orbits, and forces.
         kind: "equal" or "variance".
-        in_square: for fits whose weights multiply errors before they are squared, as `jorbit.fit` does: the root of w.
-            Training by gradients and Gaussian processes multiply squared errors.
 
     Raises:
         DataError: a structure without orbits, or no forces.
@@ -54,7 +52,6 @@ def weigh_orbits(frames: Sequence[Frame], kind: str = "equal", *, in_square: boo
         mean_square = np.bincount(index, weights=squares, minlength=len(rows)) / count
         weight = 1.0 / np.maximum(mean_square, SMALLEST_SPREAD**2 * max(float(squares.mean()), 1e-300))
     weight = weight * count.sum() / (weight * count).sum()  # mean 1 over atoms
-    weight = np.sqrt(weight) if in_square else weight
     lookup = {tuple(row): float(w) for row, w in zip(rows.tolist(), weight, strict=True)}
     return [_weighed(frame, lookup) for frame in frames]
 

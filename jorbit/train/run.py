@@ -166,8 +166,7 @@ def _sum_of_terms(
             "The key 'fit' is about closed-form fits of linear terms, and this potential is "
             + ("a Gaussian process (the key 'gap')." if by_process else "trained by gradients (the key 'gradient').")
         )
-    in_square = not (by_process or by_gradient)
-    labelled = with_orbit_weights(config.orbits, labelled, in_square=in_square)
+    labelled = with_orbit_weights(config.orbits, labelled)
     if by_process:
         if config.heads is not None:
             raise ConfigError(_HEADS_OF_NETWORKS)

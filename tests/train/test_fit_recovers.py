@@ -2,15 +2,19 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from toy_pair import PAIR_ONLY, TOY, FixedSpring, ToyPair, coefficients, labelled, random_structures, true_params
 
 from jorbit.core.compilation import compilations
+from jorbit.core.errors import DataError
 from jorbit.core.structure import Frame
 from jorbit.potential import Potential, predict
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import fit
+from jorbit.train.loader import frame_store
+from jorbit.train.objective import LossWeights
 
 ALMOST_NO_RIDGE = {"prior": "ridge", "ridge": 1e-14}
 
@@ -90,12 +94,53 @@ def test_weight_zero_equals_absent(crystals, kind):
     )
 
 
-def test_doubling_a_weight_equals_repeating_the_frame_four_times(molecules):
-    noisy = changed_with_noise(molecules[:12], 0.05)
-    heavy = changed(noisy[:3], energy_weight=2.0, forces_weight=2.0)
+@pytest.mark.parametrize("kind", ["energy", "forces", "stress"])
+def test_a_weight_of_three_equals_repeating_the_label_three_times(crystals, kind):
+    """Weights of labels multiply squared errors."""
+    noisy = changed_with_noise(crystals[:12], 0.05)
+    others = {name: None for name in ("energy", "forces", "stress") if name != kind}
+    heavy = changed(noisy[:3], **{f"{kind}_weight": 3.0})
     by_weight = fit(heavy + noisy[3:], PAIR_ONLY, prior="ridge", ridge=0.1)
-    by_repetition = fit(noisy[:3] * 4 + noisy[3:], PAIR_ONLY, prior="ridge", ridge=0.1)
+    by_repetition = fit(noisy + 2 * changed(noisy[:3], **others), PAIR_ONLY, prior="ridge", ridge=0.1)
     np.testing.assert_allclose(by_weight.params["toy_pair"]["c"], by_repetition.params["toy_pair"]["c"], rtol=1e-7)
+
+
+def test_weights_of_kinds_multiply_errors_before_the_square(molecules):
+    """A weight of two counts as much as the labels four times: it is an inverse standard deviation."""
+    noisy = changed_with_noise(molecules[:12], 0.05)
+    weights = FitWeights(energy=2.0, forces=1.0)
+    by_weight = fit(noisy, PAIR_ONLY, prior="ridge", ridge=0.1, weights=weights)
+    repeated = noisy + 3 * changed(noisy, forces=None)
+    by_repetition = fit(repeated, PAIR_ONLY, prior="ridge", ridge=0.1, weights=FitWeights(energy=1.0))
+    np.testing.assert_allclose(by_weight.params["toy_pair"]["c"], by_repetition.params["toy_pair"]["c"], rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["energy", "forces"])
+def test_weights_of_labels_mean_the_same_to_training_by_gradients(kind, x64):
+    """The loss of a network trainer is flat where the closed form has its minimum, with these weights and no others."""
+    some = [s for s in random_structures(120, periodic=False, seed=8) if s.n_atoms == 5]  # the same energies per atom
+    noisy = changed_with_noise(labelled(some, TOY, true_params()), 0.05)
+    weights = np.random.default_rng(2).uniform(0.1, 4.0, len(noisy)).tolist()
+    weighed = [changed([f], **{f"{kind}_weight": w})[0] for f, w in zip(noisy, weights, strict=True)]
+    kinds = {"energy": 0.0, "forces": 0.0, "stress": 0.0} | {kind: 1.0}
+    found = fit(weighed, PAIR_ONLY, weights=FitWeights(**kinds), prior="ridge", ridge=1e-12)
+    loss = LossWeights(**kinds).objective()
+
+    def steepness(frames: list[Frame]) -> float:
+        store = frame_store(frames, PAIR_ONLY.species, PAIR_ONLY.cutoffs, batch_size=len(frames), dtype=np.float64)
+        [batch] = store.order(None)
+        graph, labels = store.load(batch)
+        slope = jax.grad(lambda params: loss(predict(PAIR_ONLY, params, graph), labels, graph))(found.params)
+        return float(np.abs(slope["toy_pair"]["c"]).max())
+
+    assert steepness(weighed) < 1e-6 * steepness(noisy)
+
+
+@pytest.mark.parametrize("wrong", [{"energy_weight": -1.0}, {"stress_weight": np.nan}, {"forces_weight": -np.ones(3)}])
+def test_weights_that_are_none_are_refused(crystals, wrong):
+    three = [f for f in crystals if f.structure.n_atoms == 3]
+    with pytest.raises(DataError, match="finite and not negative"):
+        fit(changed(three, **wrong), TOY)
 
 
 def test_turning_the_crystals_does_not_change_a_regularised_fit(crystals):

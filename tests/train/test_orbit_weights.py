@@ -84,11 +84,10 @@ def test_weight_one_is_the_plain_fit_and_weight_zero_takes_an_atom_out(frames):
 
 
 def test_a_closed_form_fit_counts_the_squared_errors_of_all_orbits_alike(frames):
-    """Its weights multiply errors: the roots of the shares."""
+    """The shares themselves: weights of labels multiply squared errors there, too."""
     members = np.array([1, 1, 1, 1, 2, 2, 3, 3, 3])
     by_hand = [
-        dataclasses.replace(f, labels=dataclasses.replace(f.labels, forces_weight=np.sqrt(9 / 6 / members)))
-        for f in frames
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, forces_weight=9 / 6 / members)) for f in frames
     ]
     fits = [small_fit(by_hand), small_fit(frames, orbit_weights="equal")]
     np.testing.assert_allclose(*(f.params["linear_ace"]["coefficients"] for f in fits), rtol=1e-9, atol=1e-12)
