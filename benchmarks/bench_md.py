@@ -310,9 +310,9 @@ def main() -> None:
     for name in [*options.only, *(f"peer {tool}" for tool in peers)]:
         for row in todo[name]():
             print(row, flush=True)
-            rows[row["name"]] = row
+            rows[row["name"]] = row | {"environment": common.environment()}
         what = " ".join((__doc__ or "").split())
-        common.write("md", what, list(rows.values()), environment=common.environment())
+        common.write("md", what, list(rows.values()))
 
 
 if __name__ == "__main__":

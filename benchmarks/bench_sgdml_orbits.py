@@ -2,7 +2,7 @@
 
     python benchmarks/bench_sgdml_orbits.py [set ...]       # --plot draws what is there
 
-Shipped xTB sets: four molecules in vacuum, two of them on graphene, and Ac-Phe-Ala5-Lys (99 atoms, a group of six
+Shipped xTB sets: four molecules in vacuum and on graphene, and Ac-Phe-Ala5-Lys (99 atoms, a group of six
 million permutations, of which a subgroup within a budget is taken). The groups: none; "feasible", what the trajectory
 visits; "bond graph", all automorphisms of the statistics graph, at most 24 of a subgroup; "species", a subgroup of at
 most 24 of all exchanges of like atoms, most of which never happen. σ is the best of three for held-out frames; errors
@@ -23,6 +23,8 @@ SETS = {
     "naphthyridine_gfn2": (60, 60, 200),
     "dalanine_gfn2": (60, 60, 200),
     "dhistidine_gfn2": (60, 60, 200),
+    "ethanol_on_graphene_gfn1": (60, 20, 40),
+    "naphthyridine_on_graphene_gfn1": (40, 15, 25),
     "dalanine_on_graphene_gfn1": (60, 20, 40),
     "dhistidine_on_graphene_gfn1": (40, 15, 25),
     "acphe_ala5_lys_gfn2": (24, 15, 65),

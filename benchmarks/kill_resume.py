@@ -125,8 +125,10 @@ def main() -> None:
     }
     print(row)
     rows = common.load_rows("soak", "name")
-    rows[row["name"]] = row
-    common.write("soak", "Long runs: see benchmarks/soak.py and benchmarks/kill_resume.py.", list(rows.values()))
+    rows[row["name"]] = row | {"environment": common.environment()}
+    path = common.RESULTS / "soak.json"
+    file = json.loads(path.read_text()) if path.exists() else {"what": "Long runs."}
+    common.write("soak", **(file | {"rows": list(rows.values())}))
     shutil.rmtree(FOLDER)
     sys.exit(0 if row["trajectories_equal"] and not row["arrays_different"] else 1)
 

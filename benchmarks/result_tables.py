@@ -25,6 +25,11 @@ def conditions(environment: dict) -> str:
     return f"{environment.get('date', '')[:10]}, {versions}, {cores} cores{busy}"
 
 
+def conditions_of_rows(rows: list[dict]) -> str:
+    """Where and when rows were measured that carry this themselves, each occasion once."""
+    return "; ".join(dict.fromkeys(conditions(row["environment"]) for row in rows if "environment" in row))
+
+
 def rmd17(data: dict) -> str:
     rows = []
     for row in data["rows"]:

@@ -1,6 +1,6 @@
 """Tables of molecular dynamics: what a step costs, and what long runs showed."""
 
-from result_tables import conditions, number, table
+from result_tables import conditions, conditions_of_rows, number, table
 
 
 def md(data: dict) -> str:
@@ -40,7 +40,7 @@ def md(data: dict) -> str:
     return (
         "**Molecular dynamics**: CPU time of one thread; what a step of `jorbit.simulate.run` costs more than energy "
         "and forces, called from Python or in a compiled loop. Networks have random weights. ns/day at 1 fs."
-        f"\n\n{table(headers, rows)}{notes}\n\nMeasured {conditions(data['environment'])}."
+        f"\n\n{table(headers, rows)}{notes}\n\nMeasured {conditions_of_rows(data['rows'])}."
     )
 
 
@@ -67,7 +67,7 @@ def soak(data: dict) -> str:
             different = ", ".join(row["arrays_different"]) or "none"
             lines.append(
                 f"{name}: killed {row['kills']} times on {row['steps']:,} steps; of {row['arrays_compared']} arrays "
-                f"{different} different from a run that was not."
+                f"{different} different from a run that was not. Measured {conditions(row['environment'])}."
             )
         elif "stretches" in row:
             lines.append(

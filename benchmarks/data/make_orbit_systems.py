@@ -27,6 +27,7 @@ from ase import Atoms
 from ase.build import graphene, make_supercell
 
 SMILES = {
+    "ethanol": "CCO",
     "naphthyridine": "c1cnc2ncccc2c1",
     "dalanine": "C[C@@H](N)C(=O)O",
     "dhistidine": "N[C@H](Cc1c[nH]cn1)C(=O)O",
@@ -95,7 +96,7 @@ def start(recipe: Recipe, index: int, rng: np.random.Generator) -> Atoms:
     seed = int(rng.integers(1, 2**30))
     if not on:
         return molecule(base, seed)
-    adsorbed, below = molecule(base, seed), sheet(4, 4 if base == "dalanine" else 5)
+    adsorbed, below = molecule(base, seed), sheet(4, 4 if base in ("ethanol", "dalanine") else 5)
     adsorbed.positions -= adsorbed.positions.mean(axis=0)
     flat = np.linalg.svd(adsorbed.positions, full_matrices=False)[2]
     adsorbed.positions = adsorbed.positions @ flat.T * [1, 1, np.linalg.det(flat)]  # flat on the sheet, not mirrored
@@ -158,6 +159,21 @@ RECIPES = {
         "dhistidine_on_graphene_gfn1",
         "GFN1-xTB",
         31008,
+        80,
+        4,
+        21,
+        **SHEET,
+        timestep=0.75,
+        stride=10,
+        equilibration=50,
+    ),
+    "ethanol_on_graphene": recipe(
+        "ethanol_on_graphene_gfn1", "GFN1-xTB", 31009, 120, 6, 21, **SHEET, timestep=0.75, stride=10, equilibration=50
+    ),
+    "naphthyridine_on_graphene": recipe(
+        "naphthyridine_on_graphene_gfn1",
+        "GFN1-xTB",
+        31010,
         80,
         4,
         21,
