@@ -25,7 +25,10 @@ from jorbit.simulate.integrators import ForcesWithEnergy, Integrator
 from jorbit.simulate.jax_md import EnergyFunction
 
 QUANTITIES = {"energy": "eV", "forces": "eV/Å", "atoms": ""}
-_EXACT = 256  # coefficients up to which a linear uncertainty is used as it is
+# Coefficients up to which a linear uncertainty is used as it is, and the random directions that stand for more. Forces
+# cost a reverse pass for each.
+_EXACT = {"energy": 256, "forces": 8, "atoms": 256}
+_DIRECTIONS = {"energy": 64, "forces": 8, "atoms": 64}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +46,8 @@ class Watch:
         record_to: extxyz file for them, written as they come; the value stands under "grade". None: in memory.
         every: steps between two looks. None: 20, and 50 for forces, whose derivatives cost more than a step does.
         rank: random directions that stand for the covariance of a linear model or last layer, to save time: values have
-            a relative error of 1 / sqrt(2 rank). None: 64 for the energy, 8 for forces, where there are more columns.
+            a relative error of 1 / sqrt(2 rank). None: 64 where there are more than 256 columns; 8 for forces, which
+            cost a reverse pass for each.
         bias_height: eV; dynamics feel E + bias_height (exp(-variance / (2 bias_width^2)) - 1), which draws them to
             structures that the model knows little about. 0 = none. Recorded energies are those of the potential.
         bias_width: standard deviation of the energy at which the bias saturates, eV.
@@ -127,10 +131,12 @@ class Watch:
 
     def _light(self) -> Grade:
         grade = self.grade
-        if not isinstance(grade, LinearUncertainty) or (self.rank is None and grade.half.shape[0] <= _EXACT):
+        if not isinstance(grade, LinearUncertainty):
             return grade
-        usual = {"energy": 64, "forces": 8, "atoms": 64}[self.watched]
-        return grade.sketched(usual if self.rank is None else self.rank)
+        if self.rank is not None:
+            return grade.sketched(self.rank)
+        exact = grade.half.shape[0] <= _EXACT[self.watched]
+        return grade if exact else grade.sketched(_DIRECTIONS[self.watched])
 
 
 def fingerprint(grade: Grade) -> str:
