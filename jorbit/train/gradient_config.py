@@ -1,6 +1,7 @@
 """The settings of gradient training, checked when they are made."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,8 +20,9 @@ class GradientConfig:
         epochs: passes over the training frames.
         batch_size: structures per step.
         loss: weights of energies, forces and stresses, and where the loss turns linear.
-        structure_weights: config_type -> factor on the weights of its labels.
-        species_weights: element, or element with orbit ("Br1") -> factor on the weight of its forces.
+        structure_weights: config_type -> factor on the weights of all its labels, charges included, in training and
+            in the validation loss; 0 leaves it out. It multiplies squared errors, as all weights of labels do.
+        species_weights: element, or element with orbit ("Br1") -> factor on the weight of its forces; there, too.
         learning_rate: the highest.
         schedule: "cosine", "constant", "plateau" (times `plateau_factor` when the validation loss has not fallen for
             `plateau_patience` epochs) or "schedule_free".
@@ -91,6 +93,9 @@ class GradientConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        for name in ("structure_weights", "species_weights"):
+            if not all(math.isfinite(w) and w >= 0 for w in getattr(self, name).values()):
+                raise ConfigError(f"{name} must be finite and not negative, got {dict(getattr(self, name))}.")
         if self.devices is not None and self.devices < 1:
             raise ConfigError(f"devices must be a positive number, or None for all, got {self.devices}.")
         if self.dtype not in ("float32", "float64"):

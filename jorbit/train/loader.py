@@ -24,6 +24,7 @@ from jorbit.train.buckets import frame_capacities
 from jorbit.train.rows_on_disk import open_scratch, stacked_on_disk
 
 MAX_BUCKETS = 4  # compilations of the training step
+_WEIGHTS = ("energy_weight", "forces_weight", "stress_weight", "charges_weight")
 _CHEAP = 1.1  # buckets are put together as long as the padding grows by less than this
 
 
@@ -65,6 +66,7 @@ class FrameStore:
         dtype: float type of the batches.
         multiple_of: batches are filled up with empty structures to a multiple of this: the number of devices.
         groups: of each bucket, which group its frames belong to; () when there is one.
+        weights: how much each frame counts, whatever its labels weigh against each other; None when all count alike.
     """
 
     buckets: tuple[Bucket, ...]
@@ -73,6 +75,7 @@ class FrameStore:
     dtype: Any
     multiple_of: int = 1
     groups: tuple[int, ...] = ()
+    weights: Float[np.ndarray, " frames"] | None = None
 
     @property
     def n_frames(self) -> int:
@@ -100,6 +103,16 @@ class FrameStore:
     def group_of(self, batch: Batch) -> int:
         """Which group all frames of a batch belong to."""
         return self.groups[batch.bucket] if self.groups else 0
+
+    def share_of(self, batch: Batch) -> float | None:
+        """Mean weight of the frames of a batch, of all frames 1; None when all count alike.
+
+        The loss of a batch is a mean over its labels by their weights: of frames that all weigh a tenth it is the loss
+        of these frames. The share says how much they count beside other batches.
+        """
+        if self.weights is None:
+            return None
+        return float(self.weights[self.frames_of(batch)].mean() / self.weights.mean())
 
     def frames_of(self, batch: Batch) -> list[int]:
         """Indices of the frames of a batch among those the store was made of."""
@@ -171,6 +184,7 @@ def frame_store(
     multiple_of: int = 1,
     energy_shift: Float[np.ndarray, " frames"] | None = None,
     species_weights: Sequence[float] | None = None,
+    structure_weights: Float[np.ndarray, " frames"] | None = None,
     groups: Int[np.ndarray, " frames"] | None = None,
     on_disk: bool = False,
     scratch: Path | None = None,
@@ -187,6 +201,7 @@ def frame_store(
         multiple_of: batches are filled up to a multiple of this.
         energy_shift: subtracted from the energies in float64, eV: reference energies.
         species_weights: factor on the weight of the forces of each row of the species table.
+        structure_weights: factor on the weights of all labels of each frame; None is 1.
         groups: a number for each frame; frames of different numbers are never in one batch.
         on_disk: keep the padded frames in a file that batches are read from, not in memory.
         scratch: folder of that file; None is the one for temporary files.
@@ -201,12 +216,13 @@ def frame_store(
     shift = np.zeros(len(frames)) if energy_shift is None else np.asarray(energy_shift)
     capacities = frame_capacities((f.structure for f in frames), cutoffs)
     factors = None if species_weights is None else np.asarray(species_weights, dtype=np.float64)
+    of_frame = np.ones(len(frames)) if structure_weights is None else np.asarray(structure_weights, dtype=np.float64)
     buckets: list[Bucket] = []
     file = open_scratch(scratch, "frames") if on_disk else None
 
     def rows(capacity: Capacity, members: list[int], done: int) -> Iterator[dict[str, Any]]:
         for k in members:
-            row = _row(frames[k], species, cutoffs, capacity, float(shift[k]), factors)
+            row = _row(frames[k], species, cutoffs, capacity, float(shift[k]), float(of_frame[k]), factors)
             yield jax.tree.map(lambda leaf: _narrow(np.asarray(leaf), dtype), row)
             done += 1
             report("neighbours", done, len(frames))
@@ -220,9 +236,16 @@ def frame_store(
         else:
             arrays = stacked_on_disk(file, str(len(buckets)), found, len(members))
         buckets.append(Bucket(capacity, np.array(members), arrays))
-    store = FrameStore(tuple(buckets), batch_size, tuple(cutoffs), np.dtype(dtype), multiple_of, tuple(of_bucket))
-    kinds = ("energy_weight", "forces_weight", "stress_weight", "charges_weight")
-    if not any(b.arrays[kind].any() for b in store.buckets for kind in kinds):
+    store = FrameStore(
+        tuple(buckets),
+        batch_size,
+        tuple(cutoffs),
+        np.dtype(dtype),
+        multiple_of,
+        tuple(of_bucket),
+        None if structure_weights is None else of_frame,
+    )
+    if not any(b.arrays[kind].any() for b in store.buckets for kind in _WEIGHTS):
         raise DataError("None of the frames has a label with a weight (energy, forces, ...): nothing to learn from.")
     return store
 
@@ -278,7 +301,8 @@ def _row(
     cutoffs: Sequence[float],
     capacity: Capacity,
     shift: float,
-    factors: np.ndarray | None,
+    factor: float,
+    of_species: np.ndarray | None,
 ) -> dict[str, Any]:
     labels = frame.labels
     if labels.energy is not None:
@@ -289,8 +313,9 @@ def _row(
         graph = build_graph(frame.structure, species, cutoffs, capacity=capacity, dtype=jnp.float64)
         padded = pad_labels([labels], [frame.structure], graph)
     host = {f.name: np.asarray(getattr(padded, f.name)) for f in dataclasses.fields(padded)}
-    if factors is not None:
-        host["forces_weight"] = host["forces_weight"] * factors[np.asarray(graph.species)]
+    host |= {name: factor * host[name] for name in _WEIGHTS}
+    if of_species is not None:
+        host["forces_weight"] = host["forces_weight"] * of_species[np.asarray(graph.species)]
     per_structure = ("energy", "stress", "energy_weight", "stress_weight")
     host = {name: (value[0] if name in per_structure else value) for name, value in host.items()}
     if not all(np.isfinite(value).all() for value in host.values()):

@@ -145,7 +145,7 @@ class Loop:
             with batches:
                 for batch, graph, labels in batches:
                     rate = jnp.asarray(self.memory.scale * self.schedule(step), config.float_type)
-                    flying.append(self._step(graph, labels, rate, problem.train.group_of(batch)))
+                    flying.append(self._step(batch, graph, labels, rate))
                     if len(flying) > _IN_FLIGHT:
                         flying.pop(0).loss.block_until_ready()
                     step += 1
@@ -167,13 +167,15 @@ class Loop:
             self.seconds["train"] += time.perf_counter() - started
         return True
 
-    def _step(self, graph: Any, labels: Any, rate: jax.Array, head: int) -> TrainState:
+    def _step(self, batch: Batch, graph: Any, labels: Any, rate: jax.Array) -> TrainState:
         problem = self.problem
+        head, share = problem.train.group_of(batch), problem.train.share_of(batch)
+        counts = () if share is None else (problem.devices.everywhere(jnp.asarray(share, problem.config.float_type)),)
         static = (problem.potential, problem.objective, problem.optimizer, problem.config.explosion, problem.devices.n)
         graph, labels = problem.devices.share_out((graph, labels))
         rate = problem.devices.everywhere(rate)
         compiled, started = compilations().get("train step", 0), time.perf_counter()
-        self.state = train_step(*static, self.state, self.fixed[head], graph, labels, rate)
+        self.state = train_step(*static, self.state, self.fixed[head], graph, labels, rate, *counts)
         if compilations()["train step"] > compiled:
             self.state.loss.block_until_ready()
             self.seconds["compile"] += time.perf_counter() - started
@@ -254,14 +256,17 @@ class Loop:
             raise DataError("There are no validation frames.")
         totals = np.zeros(N_SUMS)
         small = sum(b.n_bytes for b in valid.buckets) < _RESIDENT
-        loaded = ((valid.group_of(b), *problem.devices.share_out(valid.load(b))) for b in valid.order(None))
+        order = valid.order(None)
+        loaded = ((valid.group_of(b), *problem.devices.share_out(valid.load(b))) for b in order)
         if small and self._resident is None:
             self._resident = list(loaded)
         static = (problem.potential, problem.objective, problem.devices.n)
         n = problem.n_members
         sums = [measure(*static, params, self.fixed[head], g, x, n) for head, g, x in self._resident or loaded]
-        for some in sums:
-            totals += np.asarray(some, dtype=np.float64)
+        for batch, some in zip(order, sums, strict=True):
+            shared = np.array(some, dtype=np.float64)
+            shared[:2] *= 1.0 if (share := valid.share_of(batch)) is None else share  # losses, and what they are out of
+            totals += shared
         return summary(totals)
 
     def _handle_trouble(self, order: Sequence[Batch]) -> None:

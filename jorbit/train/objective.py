@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from jorbit.core.graph import Graph
 from jorbit.core.outputs import BatchLabels, Prediction
 from jorbit.core.protocols import Loss
 from jorbit.core.species import SYMBOLS, SpeciesTable
-from jorbit.core.structure import Frame, Labels
+from jorbit.core.structure import Frame
 from jorbit.losses.charges import ChargesLoss
 from jorbit.losses.energy import EnergyLoss
 from jorbit.losses.forces import ForcesLoss
@@ -28,6 +28,9 @@ _SQUARED = {"energy": EnergyLoss, "forces": ForcesLoss, "stress": StressLoss}
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
     """Weights of the mean squared errors: energies, (eV/atom)^2, forces, (eV/Å)^2, stresses, (eV/Å^3)^2, charges, e^2.
+
+    They multiply squared errors, as do the weights of labels: each mean is one by the weights of the labels of a batch.
+    `FitWeights` of closed-form fits are another thing: they multiply errors of whole structures before the squares.
 
     Attributes:
         energy, forces, stress, charges: 0 leaves the kind out. Charges need a term that predicts them.
@@ -87,15 +90,19 @@ class Objective:
         return total
 
 
-def check_charge_labels(frames: Iterable[Frame]) -> None:
+def check_charge_labels(frames: Iterable[Frame], factors: Float[np.ndarray, " frames"] | None = None) -> None:
     """Raise unless charges can be learned: there are some, and those of each frame add up to its total charge.
+
+    Args:
+        frames: labelled structures.
+        factors: on the weights of the labels of each; frames of factor 0 are not looked at.
 
     Raises:
         DataError: no charges, or a frame whose total charge is another.
     """
     n_labels = 0
     for k, frame in enumerate(frames):
-        if frame.labels.charges is None:
+        if frame.labels.charges is None or (factors is not None and not factors[k]):
             continue
         n_labels += 1
         total = float(np.sum(frame.labels.charges))
@@ -112,33 +119,31 @@ def check_charge_labels(frames: Iterable[Frame]) -> None:
         )
 
 
-def reweighted(frames: Sequence[Frame], by_kind: Mapping[str, float]) -> list[Frame]:
-    """Frames whose label weights are multiplied by the weight of their config_type; others stay as they are.
-
-    Charges have no weight of their own: a factor of 0 leaves them out, any other leaves them as they are.
+def structure_factors(
+    frames: Iterable[Frame], by_kind: Mapping[str, float], *, all_there: bool = True
+) -> Float[np.ndarray, " frames"]:
+    """Factor on the weights of all labels of each frame, by its config_type; 1 where nothing is said.
 
     Args:
-        frames: labelled structures.
-        by_kind: config_type -> factor on the weights of energy, forces and stress.
+        frames: labelled structures; one in memory at a time.
+        by_kind: config_type -> factor on the weights of energy, forces, stress and charges; 0 leaves a frame out.
+        all_there: whether every config_type that is named must be that of a frame.
 
     Raises:
         ConfigError: a config_type that no frame has.
+
+    Example:
+        >>> from jorbit.core.structure import Structure
+        >>> atom = Structure(positions=np.zeros((1, 3)), numbers=np.array([18]))
+        >>> some = [Frame(structure=atom, info={"config_type": "hot"}), Frame(structure=atom)]
+        >>> structure_factors(some, {"hot": 0.5}).tolist()
+        [0.5, 1.0]
     """
-    kinds = {str(f.info.get("config_type", "")) for f in frames}
-    unknown = sorted(set(by_kind) - kinds)
-    if unknown:
-        raise ConfigError(f"structure_weights names {unknown}, but the config_types are {sorted(kinds)}.")
-    return [
-        dataclasses.replace(f, labels=_scaled(f.labels, by_kind.get(str(f.info.get("config_type", "")), 1.0)))
-        for f in frames
-    ]
-
-
-def _scaled(labels: Labels, factor: float) -> Labels:
-    names = ("energy_weight", "forces_weight", "stress_weight")
-    if factor == 0:
-        labels = dataclasses.replace(labels, charges=None)
-    return dataclasses.replace(labels, **{n: factor * getattr(labels, n) for n in names})
+    kinds = [str(f.info.get("config_type", "")) for f in frames]
+    unknown = sorted(set(by_kind) - set(kinds))
+    if unknown and all_there:
+        raise ConfigError(f"structure_weights names {unknown}, but the config_types are {sorted(set(kinds))}.")
+    return np.array([by_kind.get(kind, 1.0) for kind in kinds], dtype=np.float64)
 
 
 def species_factors(table: SpeciesTable, weights: Mapping[str, float]) -> list[float]:

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jorbit.core.errors import ConfigError
 from jorbit.core.protocols import CalibratedTerm, Params
 from jorbit.core.species import SYMBOLS
 from jorbit.core.structure import Frame
+from jorbit.datasets.hdf5 import HDF5Frames
+from jorbit.datasets.isolated import is_isolated_atom
 from jorbit.potential.potential import Potential
 from jorbit.terms.reference_energy import ReferenceEnergy
 from jorbit.train.gradient_config import GradientConfig
@@ -21,7 +23,7 @@ from jorbit.train.heads import HeadData, HeadedPotential, Heads, gathered
 from jorbit.train.labelled import labelled_for
 from jorbit.train.loader import FrameStore, frame_store
 from jorbit.train.loop import Problem
-from jorbit.train.objective import check_charge_labels, reweighted, species_factors
+from jorbit.train.objective import check_charge_labels, species_factors, structure_factors
 from jorbit.train.parallel import Devices
 from jorbit.train.statistics import compositions
 from jorbit.train.statistics import reference_energies as find_reference_energies
@@ -113,19 +115,23 @@ def prepare(
             "members, and train one after the other with another seed."
         )
     frames, validation = labelled_for(potential, frames), labelled_for(potential, validation)
+    of_train = of_valid = None
     if config.structure_weights:
-        frames = reweighted(frames, config.structure_weights)
+        of_train = structure_factors(frames, config.structure_weights)
+        of_valid = structure_factors(validation, config.structure_weights, all_there=False)
     if config.loss.charges:
-        check_charge_labels(frames)
-    references = _references_of_heads(potential, frames, config, initial, plan)
+        check_charge_labels(frames, of_train)
+    references = _references_of_heads(potential, frames, of_train, config, initial, plan)
     models = tuple(t for t in potential.terms if not isinstance(t, ReferenceEnergy))
     trained = dataclasses.replace(potential, terms=models)
     if not trained.terms:
         raise ConfigError("The potential has nothing but reference energies: add a model to train.")
-    factors = species_factors(potential.species, config.species_weights) if config.species_weights else None
+    of_species = species_factors(potential.species, config.species_weights) if config.species_weights else None
     devices = Devices.choose(config.devices)
 
-    def store(some: Sequence[Frame], groups: Int[np.ndarray, " frames"] | None) -> FrameStore:
+    def store(
+        some: Sequence[Frame], weights: Float[np.ndarray, " frames"] | None, groups: Int[np.ndarray, " frames"] | None
+    ) -> FrameStore:
         shift, energies = None, [of_head["energies"] for of_head, _ in references if of_head is not None]
         if energies:
             counts = compositions((f.structure for f in some), potential.species)
@@ -139,14 +145,15 @@ def prepare(
             dtype=config.float_type,
             multiple_of=devices.n,
             energy_shift=shift,
-            species_weights=factors,
+            species_weights=of_species,
+            structure_weights=weights,
             groups=groups,
             on_disk=config.on_disk,
             report=report,
         )
 
-    train = store(frames, None if plan is None else plan.train)
-    valid = store(validation, None if plan is None else plan.valid) if validation else None
+    train = store(frames, of_train, None if plan is None else plan.train)
+    valid = store(validation, of_valid, None if plan is None else plan.valid) if validation else None
     names = {whole: alone for whole, alone in term_pairs(potential, trained) if alone}
     params = _initial_params(trained, train, config, initial, names)
     optimizer = config.optimizer()
@@ -181,20 +188,30 @@ def prepare(
 def _references_of_heads(
     potential: Potential,
     frames: Sequence[Frame],
+    weights: Float[np.ndarray, " frames"] | None,
     config: GradientConfig,
     initial: Params | None,
     plan: HeadPlan | None,
 ) -> References:
     """Of each head from its own frames; fine-tuned heads find new ones, since levels of theory differ in them."""
     if plan is None:
-        return [_references(potential, frames, config, initial)]
+        return [_references(potential, _weighing(frames, weights), config, initial)]
     found = []
     for k, given in enumerate(plan.reference_energies):
         some = [frame for frame, head in zip(frames, plan.train, strict=True) if head == k]
+        some = _weighing(some, None if weights is None else weights[plan.train == k])
         wanted = config.reference_energies if given is None else given
         start = initial if wanted == "keep" else None
         found.append(_references(potential, some, dataclasses.replace(config, reference_energies=wanted), start))
     return found
+
+
+def _weighing(frames: Sequence[Frame], weights: Float[np.ndarray, " frames"] | None) -> Sequence[Frame]:
+    """The frames that count, and isolated atoms, whose energies are known however much they count."""
+    if weights is None or weights.all():
+        return frames
+    chosen = [k for k, frame in enumerate(frames) if weights[k] or is_isolated_atom(frame)]
+    return frames[chosen] if isinstance(frames, HDF5Frames) else [frames[k] for k in chosen]
 
 
 def _references(

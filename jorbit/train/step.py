@@ -134,25 +134,27 @@ def _step(
     graph: Graph,
     labels: BatchLabels,
     learning_rate: Array,
+    share: Array | None = None,
 ) -> TrainState:
     if state.step.ndim:  # an ensemble: the same batch, parameters of their own
 
         def member(one: TrainState) -> TrainState:
             settings = (potential, objective, optimizer, explosion, n_devices)
-            return _step(*settings, one, fixed, graph, labels, learning_rate)
+            return _step(*settings, one, fixed, graph, labels, learning_rate, share)
 
         return jax.vmap(member)(state)
 
-    def loss_of(trained: Any) -> tuple[Array, Array]:
+    def loss_of(trained: Any) -> tuple[Array, tuple[Array, Array]]:
         prediction = sharded_prediction(potential, join_params(trained, fixed), graph, n_devices)
         nothing = jax.tree.map(jnp.zeros_like, prediction)
-        return objective(prediction, labels, graph), objective(nothing, labels, graph) > 0
+        mean = objective(prediction, labels, graph)
+        return mean if share is None else share * mean, (mean, objective(nothing, labels, graph) > 0)
 
     # A batch of free atoms, or without labels, costs nothing and tells nothing about the size of a loss.
-    (loss, counts), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (loss, (mean, counts)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     norm = _norm(gradient)
     seen = state.typical > 0
-    exploded = seen & (loss > explosion * state.typical)
+    exploded = seen & (mean > explosion * state.typical)  # how much the batch counts has nothing to do with it
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     code = jnp.where(finite, jnp.where(exploded, 2, 0), 1).astype(jnp.int32)
     params, moments = optimizer.update(gradient, state.optimizer, state.params, learning_rate.astype(loss.dtype))
@@ -164,7 +166,7 @@ def _step(
         loss=loss,
         gradient_norm=norm,
         epoch_loss=state.epoch_loss + loss,
-        typical=jnp.where(counts, jnp.where(seen, 0.98 * state.typical + 0.02 * loss, loss), state.typical),
+        typical=jnp.where(counts, jnp.where(seen, 0.98 * state.typical + 0.02 * mean, mean), state.typical),
         trouble=code,
     )
     stopped = state.trouble > 0

@@ -182,6 +182,30 @@ def test_mistakes_in_the_call_are_explained(frames):
         train_by_gradient(Potential((TOY.terms[0],), TOY.species), frames)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 22])
+def test_weights_by_config_type_count_in_training_and_in_validation_however_frames_are_batched(frames, batch_size):
+    """Against errors of single frames: the loss is their mean by weight. The steps are too short to change anything."""
+    some = [f for f in frames if f.structure.n_atoms == 4]
+    kinds = ["hot" if k % 3 == 0 else "cold" for k in range(len(some))]
+    some = [dataclasses.replace(f, info={"config_type": kind}) for f, kind in zip(some, kinds, strict=True)]
+    start = {"toy_pair": {"c": coefficients() + 0.1}}
+    config = dataclasses.replace(
+        SHORT,
+        epochs=1,
+        batch_size=batch_size,
+        learning_rate=1e-12,
+        loss=LossWeights(energy=0.0, forces=2.0, stress=0.0),
+        structure_weights={"hot": 0.1},
+    )
+    [entry] = train_by_gradient(PAIR_ONLY, some, some, config, initial=start).report.history
+    errors = [evaluate(PAIR_ONLY, start, [f]).force_rmse ** 2 for f in some]
+    wanted = np.average(errors, weights=[0.1 if kind == "hot" else 1.0 for kind in kinds])
+    assert entry["validation"]["loss"] == pytest.approx(2.0 * wanted, rel=1e-6)
+    assert entry["validation"]["forces_rmse"] == pytest.approx(np.sqrt(wanted), rel=1e-6)
+    if batch_size != 3:  # a last batch that is not full counts as much as the others in an epoch
+        assert entry["loss"] == pytest.approx(2.0 * wanted, rel=1e-6)
+
+
 def test_ctrl_c_keeps_the_best_so_far(frames):
     def interrupt(stage, done, total):
         if stage == "train" and done == 7:

@@ -10,10 +10,11 @@ import pytest
 from toy_pair import TABLE, TOY, labelled, random_structures, true_params
 
 from jorbit import Frame, SpeciesTable
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, DataError
 from jorbit.core.outputs import Prediction
+from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.loader import frame_store
-from jorbit.train.objective import LossWeights, reweighted, species_factors
+from jorbit.train.objective import LossWeights, check_charge_labels, species_factors, structure_factors
 from jorbit.train.optimizer import Optimizer, Schedule, decayed
 
 
@@ -122,8 +123,8 @@ def errors(frames, graph, labels):
 
 
 def test_the_loss_is_what_one_computes_by_hand(batch, x64):
-    frames = reweighted(batch, {"hot": 0.5})
-    graph, labels = loaded(frames, species_weights=[1.0, 4.0])
+    frames, factors = batch, structure_factors(batch, {"hot": 0.5})
+    graph, labels = loaded(frames, species_weights=[1.0, 4.0], structure_weights=factors)
     prediction = errors(frames, graph, labels)
     k = np.array([1.0, 2.0, 3.0])
     n = np.array([f.structure.n_atoms for f in frames])
@@ -141,19 +142,40 @@ def test_the_loss_is_what_one_computes_by_hand(batch, x64):
     assert float(loss) == pytest.approx(2.0 * wanted, rel=1e-12)
 
 
-def test_a_kind_of_weight_zero_has_no_charges_either(batch):
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_charges_are_weighed_by_the_kind_of_their_structure_like_all_labels(batch, factor, x64):
     charged = [
-        dataclasses.replace(f, labels=dataclasses.replace(f.labels, charges=np.zeros(f.structure.n_atoms)))
-        for f in batch
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, charges=np.full(f.structure.n_atoms, float(k))))
+        for k, f in enumerate(batch)
     ]
-    for factor in (0.0, 0.5):
-        labels = [f.labels for f in reweighted(charged, {"hot": factor})]
-        assert [x.charges is None for x in labels] == [False, False, factor == 0.0]
+    graph, labels = loaded(charged, structure_weights=structure_factors(charged, {"hot": factor}))
+    assert set(labels.charges_weight[labels.charges == 2.0].tolist()) == {factor}
+    n = np.array([f.structure.n_atoms for f in charged])
+    none = dataclasses.replace(errors(charged, graph, labels), charges=jnp.zeros(graph.n_atoms))
+    loss = LossWeights(energy=0.0, forces=0.0, stress=0.0, charges=3.0).objective()(none, labels, graph)
+    wanted = np.average([0.0, 1.0, 4.0], weights=n * [1.0, 1.0, factor])
+    assert float(loss) == pytest.approx(3.0 * wanted, rel=1e-12)
+
+
+def test_charges_that_do_not_count_may_add_up_to_anything(batch):
+    odd = dataclasses.replace(batch[2].labels, charges=np.ones(batch[2].structure.n_atoms))
+    good = dataclasses.replace(batch[0].labels, charges=np.zeros(batch[0].structure.n_atoms))
+    frames = [
+        dataclasses.replace(batch[0], labels=good),
+        batch[1],
+        dataclasses.replace(batch[2], labels=odd),
+    ]
+    with pytest.raises(DataError, match="charges of frame 2 add up"):
+        check_charge_labels(frames)
+    check_charge_labels(frames, structure_factors(frames, {"hot": 0.0}))
 
 
 def test_weights_name_what_there_is(batch):
     with pytest.raises(ConfigError, match="config_types are"):
-        reweighted(batch, {"cold": 2.0})
+        structure_factors(batch, {"cold": 2.0})
+    assert structure_factors(batch, {"cold": 2.0}, all_there=False).tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(ConfigError, match="structure_weights must be finite"):
+        GradientConfig(structure_weights={"hot": -1.0})
     orbits = SpeciesTable(((35, 0), (35, 1)))
     assert species_factors(orbits, {"Br1": 3.0}) == [1.0, 3.0]
     with pytest.raises(ConfigError, match="Br0, Br1"):
