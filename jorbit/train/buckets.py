@@ -31,12 +31,12 @@ def frame_capacities(structures: Iterable[Structure], cutoffs: Sequence[float]) 
 
 
 def batches(
-    structures: Sequence[Structure], cutoffs: Sequence[float], batch_atoms: int
+    structures: Iterable[Structure], cutoffs: Sequence[float], batch_atoms: int
 ) -> list[tuple[list[int], Capacity]]:
     """Group structures into batches of about `batch_atoms` atoms; batches of one bucket share a capacity.
 
     Args:
-        structures: any sizes.
+        structures: any sizes; looked at one after the other.
         cutoffs: of the neighbourhoods, ascending, Å.
         batch_atoms: aim; a structure with more atoms is a batch of its own.
 

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import erfinv
 from scipy.stats import rankdata
 
 from jorbit.core.errors import DataError
 from jorbit.core.protocols import Params
 from jorbit.core.structure import Frame
+from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.potential.potential import Potential
 from jorbit.potential.uncertainty import Uncertainty, predict_spread
 from jorbit.train.metrics import evaluate
 
 LEVELS = np.linspace(0.0, 1.0, 101)
+_AT_ONCE = 1000  # frames of a file in memory
 _LEAST = 1e-12  # standard deviations below count as this: 0 / 0 says nothing about calibration
 
 
@@ -105,7 +107,7 @@ def measure_calibration(
     Args:
         uncertainty: of the potential.
         params: parameters of the potential whose errors are measured.
-        frames: labelled, not used for the fit.
+        frames: labelled, not used for the fit; those in an HDF5 file are read a thousand at a time.
         potential: the uncertainty's own when not given.
 
     Returns:
@@ -114,30 +116,36 @@ def measure_calibration(
     Raises:
         DataError: no labels.
     """
-    frames = list(frames)
+    in_file = isinstance(frames, HDF5Frames)
+    frames = frames if in_file else list(frames)
     potential = uncertainty.potential if potential is None else potential
     if not frames:
         raise DataError("Calibration needs labelled frames that the fit has not seen, and there are none.")
-    spreads = predict_spread(uncertainty, [f.structure for f in frames])
+    of_energies, of_forces = [], []
+    for some in (frames[k : k + _AT_ONCE] for k in range(0, len(frames), _AT_ONCE)) if in_file else [frames]:
+        some = list(some)
+        for frame, spread in zip(some, predict_spread(uncertainty, [f.structure for f in some]), strict=True):
+            of_energies.append(spread.energy)
+            of_forces.append(spread.forces[_with_forces(frame)])
     metrics = evaluate(potential, params, frames)
     result = {}
     if len(metrics.energy_frames):
-        deviations = np.array([spreads[k].energy for k in metrics.energy_frames])
+        deviations = np.array(of_energies)[metrics.energy_frames]
         errors = metrics.energy_predicted - metrics.energy_reference
         result["energy"] = Calibration("energy", "eV", errors, deviations)
-    with_forces = [
-        np.broadcast_to(np.asarray(f.labels.forces_weight) > 0, f.structure.n_atoms)
-        if f.labels.forces is not None
-        else np.zeros(f.structure.n_atoms, bool)
-        for f in frames
-    ]
     if len(metrics.force_predicted):
-        deviations = np.concatenate([s.forces[w] for s, w in zip(spreads, with_forces, strict=True)])
+        deviations = np.concatenate(of_forces)
         errors = metrics.force_predicted - metrics.force_reference
         result["forces"] = Calibration("forces", "eV/Å", errors.ravel(), deviations.ravel())
     if not result:
         raise DataError("None of the frames for calibration has an energy or forces.")
     return result
+
+
+def _with_forces(frame: Frame) -> Bool[np.ndarray, " atoms"]:
+    """Atoms whose forces count."""
+    counts = frame.labels.forces is not None
+    return np.broadcast_to(counts & (np.asarray(frame.labels.forces_weight) > 0), frame.structure.n_atoms)
 
 
 def calibrate(uncertainty: Any, params: Params, frames: Sequence[Frame]) -> tuple[Any, dict[str, Calibration]]:

@@ -1,7 +1,7 @@
 """How far a potential is from reference data: energies, forces and stresses of many frames."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jorbit.core.errors import DataError
+from jorbit.core.outputs import Prediction
 from jorbit.core.protocols import Params
 from jorbit.core.species import SYMBOLS
 from jorbit.core.structure import Frame, Structure
+from jorbit.datasets.hdf5 import HDF5Frames
 from jorbit.graphs.batching import build_graph, unbatch
 from jorbit.orbits import OrbitResult
 from jorbit.potential.orbit_reference import FoundOrbits
@@ -174,7 +176,8 @@ def evaluate(
 
     Args:
         potential, params: what is measured.
-        frames: labelled structures of any sizes; batched, one compilation per bucket of sizes.
+        frames: labelled structures of any sizes; batched, one compilation per bucket of sizes. Those in an HDF5 file
+            stay there but for the batch in hand; labels and predictions are kept, 64 bytes per atom.
         orbits: what `jorbit.find_orbits` returned, to list errors by; otherwise those of the potential, or of the
             structures.
         progress: None, True for a bar, or a function (stage, done, total).
@@ -192,28 +195,23 @@ def evaluate(
         >>> evaluate(*mean_energy_baseline(frames), frames).n_frames
         3
     """
-    frames = list(frames)
-    if not frames:
+    every: Sequence[Frame] = frames if isinstance(frames, HDF5Frames) else list(frames)
+    if not every:
         raise DataError("There are no frames to evaluate. Is the data file empty, or the limit 0?")
-    if potential.species.has_orbits:  # isolated atoms have none
-        structures = [f.structure for f in labelled_for(potential, frames)]
-    else:
-        structures = potential.labelled(f.structure for f in frames)
-    frames = _with_orbits(frames, structures, orbits)
-    energy: dict[int, float] = {}
-    forces: dict[int, np.ndarray] = {}
-    stress: dict[int, np.ndarray] = {}
+    whole = None if isinstance(every, HDF5Frames) else _as_seen(potential, every, orbits)
+    parts: list[_Rows] = []
     with reporting(progress) as report, jax.enable_x64(True):
         done = 0
-        for indices, capacity in batches(structures, potential.cutoffs, batch_atoms):
-            batch = [structures[k] for k in indices]
-            graph = build_graph(batch, potential.species, potential.cutoffs, capacity=capacity, dtype=jnp.float64)
-            for k, result in zip(indices, unbatch(predict(potential, params, graph), batch), strict=True):
-                energy[k] = float(result.energy[0])
-                forces[k], stress[k] = np.asarray(result.forces), np.asarray(result.stress[0])
+        for indices, capacity in batches((f.structure for f in every), potential.cutoffs, batch_atoms):
+            if whole is None:
+                some, seen = _as_seen(potential, [every[k] for k in indices], orbits)
+            else:
+                some, seen = [whole[0][k] for k in indices], [whole[1][k] for k in indices]
+            graph = build_graph(seen, potential.species, potential.cutoffs, capacity=capacity, dtype=jnp.float64)
+            parts.append(_rows(indices, some, unbatch(predict(potential, params, graph), seen)))
             done += len(indices)
-            report("evaluate", done, len(frames))
-    return _compare(frames, energy, forces, stress)
+            report("evaluate", done, len(every))
+    return _joined(parts)
 
 
 def compare(
@@ -233,42 +231,74 @@ def compare(
     """
     frames = [dataclasses.replace(f, labels=dataclasses.replace(f.labels, stress=None)) for f in frames]
     frames = _with_orbits(frames, [f.structure for f in frames], orbits)
-    return _compare(frames, dict(enumerate(energies.tolist())), dict(enumerate(forces)), {})
+    results = [
+        Prediction(energy=energies[k : k + 1], energies=np.zeros(len(f)), forces=f, stress=np.zeros((1, 3, 3)))
+        for k, f in enumerate(forces)
+    ]
+    return _joined([_rows(range(len(frames)), frames, results)])
 
 
-def _compare(
-    frames: list[Frame], energy: dict[int, float], forces: dict[int, np.ndarray], stress: dict[int, np.ndarray]
-) -> Metrics:
+# What is kept of some frames: the arrays of Metrics, "force_frames" (the frame of each atom), and one number of atoms
+# for each frame.
+_Rows = dict[str, np.ndarray]
+
+
+def _rows(indices: Sequence[int], frames: Sequence[Frame], results: Sequence[Prediction]) -> _Rows:
+    """Labels that count and predictions of some frames, given by their indices among all."""
     labels = [f.labels for f in frames]
     with_energy = [k for k, x in enumerate(labels) if x.energy is not None and x.energy_weight]
-    counted = {k: _counted_atoms(frame) for k, frame in enumerate(frames)}
+    counted = [_counted_atoms(frame) for frame in frames]
     with_forces = [k for k, x in enumerate(labels) if x.forces is not None and counted[k].any()]
     with_stress = [
         k for k, x in enumerate(labels) if x.stress is not None and x.stress_weight and frames[k].structure.volume > 0
     ]
+    n_forces = np.array([counted[k].sum() for k in with_forces], dtype=int)
 
     def rows(arrays: list[Any], *shape: int) -> np.ndarray:
         return np.concatenate([np.zeros((0, *shape)), *(np.asarray(a, float).reshape(-1, *shape) for a in arrays)])
 
-    return Metrics(
-        n_frames=len(frames),
-        n_atoms=sum(f.structure.n_atoms for f in frames),
-        energy_frames=np.array(with_energy, dtype=int),
-        energy_reference=rows([labels[k].energy for k in with_energy]),
-        energy_predicted=rows([energy[k] for k in with_energy]),
-        energy_atoms=np.array([frames[k].structure.n_atoms for k in with_energy], dtype=int),
-        force_numbers=rows([frames[k].structure.numbers[counted[k]] for k in with_forces]).astype(int),
-        force_orbits=rows([_orbits(frames[k].structure)[counted[k]] for k in with_forces]).astype(int),
-        force_reference=rows([_forces(frames[k])[counted[k]] for k in with_forces], 3),
-        force_predicted=rows([forces[k][counted[k]] for k in with_forces], 3),
-        stress_frames=np.array(with_stress, dtype=int),
-        stress_reference=rows([labels[k].stress for k in with_stress], 3, 3),
-        stress_predicted=rows([stress[k] for k in with_stress], 3, 3),
-    )
+    return {
+        "n_atoms": np.array([f.structure.n_atoms for f in frames], dtype=int),
+        "energy_frames": np.array([indices[k] for k in with_energy], dtype=int),
+        "energy_reference": rows([labels[k].energy for k in with_energy]),
+        "energy_predicted": rows([results[k].energy[0] for k in with_energy]),
+        "energy_atoms": np.array([frames[k].structure.n_atoms for k in with_energy], dtype=int),
+        "force_frames": np.repeat(np.array([indices[k] for k in with_forces], dtype=int), n_forces),
+        "force_numbers": rows([frames[k].structure.numbers[counted[k]] for k in with_forces]).astype(int),
+        "force_orbits": rows([_orbits(frames[k].structure)[counted[k]] for k in with_forces]).astype(int),
+        "force_reference": rows([_forces(frames[k])[counted[k]] for k in with_forces], 3),
+        "force_predicted": rows([np.asarray(results[k].forces)[counted[k]] for k in with_forces], 3),
+        "stress_frames": np.array([indices[k] for k in with_stress], dtype=int),
+        "stress_reference": rows([labels[k].stress for k in with_stress], 3, 3),
+        "stress_predicted": rows([results[k].stress[0] for k in with_stress], 3, 3),
+    }
+
+
+def _joined(parts: list[_Rows]) -> Metrics:
+    """All parts, in the order of the frames."""
+    every = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    n_atoms, arrays = every.pop("n_atoms"), {}
+    for kind in ("energy", "force", "stress"):
+        order = np.argsort(every[f"{kind}_frames"], kind="stable")
+        for name in [name for name in every if name.startswith(kind)]:
+            arrays[name] = every.pop(name)[order]
+    del arrays["force_frames"]
+    return Metrics(n_frames=len(n_atoms), n_atoms=int(n_atoms.sum()), **arrays)
+
+
+def _as_seen(
+    potential: Potential, frames: Sequence[Frame], orbits: OrbitResult | FoundOrbits | None
+) -> tuple[list[Frame], list[Structure]]:
+    """Frames with the orbits that errors are listed by, and their structures as the potential sees them."""
+    if potential.species.has_orbits:  # isolated atoms have none
+        structures = [f.structure for f in labelled_for(potential, frames)]
+    else:
+        structures = potential.labelled(f.structure for f in frames)
+    return _with_orbits(frames, structures, orbits), structures
 
 
 def _with_orbits(
-    frames: list[Frame], labelled: list[Structure], orbits: OrbitResult | FoundOrbits | None
+    frames: Sequence[Frame], labelled: list[Structure], orbits: OrbitResult | FoundOrbits | None
 ) -> list[Frame]:
     """Frames whose structures carry the orbits that errors are listed by."""
     if orbits is not None:
