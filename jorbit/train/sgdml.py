@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -30,9 +29,8 @@ from jorbit.train.sgdml_iterative import IterativeOptions, solve_iteratively
 from jorbit.train.sgdml_labels import ForceLabels, labels_of, refuse_duplicates
 from jorbit.train.sgdml_permutations import choose_permutations
 from jorbit.train.sgdml_report import SGDMLReport, energy_notes
+from jorbit.train.sgdml_search import SIGMAS, Search, Solution, end_notes, forget_search, options_for, search_sigma
 
-SIGMAS = tuple(5.0 * 10.0 ** (k / 5.0) for k in range(11))  # 5 to 500
-_FIRST = 3  # 20: where the search starts
 _HELD_OUT = 0.1  # of the frames, to choose σ when there are no validation frames
 _MOST_HELD_OUT = 200
 _PANEL = 1024  # columns of the factor that are worked on at once
@@ -66,8 +64,12 @@ class Problem:
     use_energies: bool
 
     @property
+    def n_frames(self) -> int:
+        return len(self.labels.positions)
+
+    @property
     def n_rows(self) -> int:
-        return self.tiles.geometry.n_rows + (len(self.labels.positions) if self.use_energies else 0)
+        return self.tiles.geometry.n_rows + (self.n_frames if self.use_energies else 0)
 
     def targets(self) -> tuple[Float[np.ndarray, " rows"], float]:
         """Labels in units of their standard deviation, and that."""
@@ -147,7 +149,8 @@ def fit_sgdml(
         progress: None, True for a bar, or a function (stage, done, total).
 
     Returns:
-        (potential, params, report): used, saved and simulated as any other potential.
+        (potential, params, report): used, saved and simulated as any other potential. Ctrl-C while the iterative solver
+        works ends the fit, and a search for σ with it: the best model so far is returned, and the report says so.
 
     Raises:
         DataError: frames of different molecules or cells, without forces, or there twice.
@@ -189,39 +192,42 @@ def fit_sgdml(
 
     with reporting(progress) as report:
         started = time.perf_counter()
-        problem, tried = everything, dict[float, float]()
-        if len(candidates) > 1 and valid is None:
-            problem, valid = _held_out(everything, seed)
-        best: tuple[float, Solution | None] = (candidates[0], None)
-        if len(candidates) > 1 and valid is not None:
-            best, tried = _search(problem, valid, candidates, sigma is None, solver, budget, iterative, report)
-            if best[0] in (candidates[0], candidates[-1]):
-                notes = (
-                    *notes,
-                    f"σ = {best[0]:.4g} lies at the end of the range tried ({candidates[0]:.4g} to "
-                    f"{candidates[-1]:.4g}): try values beyond (sigma=[...]).",
-                )
-        solution = best[1]
-        if solution is None or problem is not everything:
-            solution = _solve(everything, best[0], solver, budget, iterative, report)
-        _forget_search(iterative, candidates, solution)
+        problem, search = everything, None
+        if len(candidates) > 1:
+            if valid is None:
+                problem, valid = _held_out(everything, seed)
+            search = _search(problem, valid, candidates, sigma is None, solver, budget, iterative, report)
+            notes = (*notes, *end_notes(search, candidates, iterative))
+        stopped = search is not None and search.stopped_at is not None
+        if stopped and problem is not everything:
+            notes = (*notes, f"It was fitted without the {len(frames) - problem.n_frames} frames held out to choose σ.")
+        fitted = problem if stopped else everything
+        best = candidates[0] if search is None else search.sigma
+        if search is not None and fitted is problem:
+            solution = search.solution
+        else:
+            solution = _solve(everything, best, solver, budget, iterative, report)
+        reached = solution.residual is None or solution.residual <= iterative.tolerance
+        if search is not None and reached and not stopped:
+            forget_search(iterative, candidates)
         seconds["solve"] = time.perf_counter() - started
 
-        params = {"sgdml": everything.params(solution.alphas, best[0])}
+        params = {"sgdml": fitted.params(solution.alphas, best)}
         potential = Potential(terms=(term,), species=SpeciesTable.from_numbers(term.numbers))
-        started = time.perf_counter()
-        energies, forces = predict_geometries(term, params["sgdml"], labels.positions)
-        training = compare(frames, energies, forces, orbits=orbits)
+        started, training = time.perf_counter(), None
+        if not stopped:
+            energies, forces = predict_geometries(term, params["sgdml"], labels.positions)
+            training = compare(frames, energies, forces, orbits=orbits)
         seconds["evaluate"] = time.perf_counter() - started
 
     after = compilations()
-    n_forces = everything.tiles.geometry.n_rows
+    n_forces = fitted.tiles.geometry.n_rows
     summary = SGDMLReport(
-        n_frames=len(frames),
-        n_rows=everything.n_rows,
+        n_frames=fitted.n_frames,
+        n_rows=fitted.n_rows,
         n_permutations=len(group),
-        sigma=best[0],
-        sigma_search=tried,
+        sigma=best,
+        sigma_search={} if search is None else search.errors,
         regularization=regularization,
         use_energies=use_energies,
         images=images,
@@ -232,22 +238,12 @@ def fit_sgdml(
         training=training,
         seconds=seconds,
         compilations={name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)},
-        notes=(*notes, *solution.notes, *energy_notes(training)),
+        notes=(*notes, *solution.notes, *(() if training is None else energy_notes(training))),
         alphas=solution.alphas[:n_forces],
         energy_alphas=solution.alphas[n_forces:] if use_energies else None,
-        interrupted=solution.residual is not None and solution.residual > iterative.tolerance,
+        interrupted=stopped or not reached,
     )
     return SGDMLResult(potential, params, summary)
-
-
-class Solution(NamedTuple):
-    """Coefficients, and how they were found."""
-
-    alphas: Float[np.ndarray, " rows"]
-    solver: str
-    iterations: int | None
-    residual: float | None
-    notes: tuple[str, ...] = ()
 
 
 def _problem(term: SGDML, labels: ForceLabels, group: np.ndarray, regularization: float, use_energies: bool) -> Problem:
@@ -292,67 +288,15 @@ def _search(
     budget: float,
     iterative: IterativeOptions,
     report: Report,
-) -> tuple[tuple[float, Solution | None], dict[float, float]]:
-    """The σ with the smallest error of validation forces, its solution, and all errors found (eV/Å).
+) -> Search:
+    """The σ with the smallest error of validation forces, eV/Å. Geometry and compiled functions are those of all."""
 
-    Geometry, permutations and compiled functions are shared by all σ; downhill, a few of the grid are enough, since the
-    error falls and rises once.
-    """
-    errors: dict[float, float] = {}
-    kept: tuple[float, Solution | None] = (candidates[0], None)
+    def attempt(sigma: float) -> tuple[Solution, float]:
+        solution = _solve(problem, sigma, solver, budget, options_for(iterative, sigma), report)
+        forces = predict_geometries(problem.term, problem.params(solution.alphas, sigma), valid.positions)[1]
+        return solution, float(np.sqrt(((forces - valid.forces) ** 2).mean()))
 
-    def error_of(k: int) -> float:
-        nonlocal kept
-        if not 0 <= k < len(candidates):
-            return math.inf
-        value = candidates[k]
-        if value not in errors:
-            try:
-                solution = _solve(problem, value, solver, budget, _for_search(iterative, value), report)
-                forces = predict_geometries(problem.term, problem.params(solution.alphas, value), valid.positions)[1]
-                error = float(np.sqrt(((forces - valid.forces) ** 2).mean()))
-            except SingularSystemError:
-                solution, error = None, math.inf
-            if error < min(errors.values(), default=math.inf):
-                kept = (value, solution)
-            errors[value] = error
-            report("sigma", len(errors), len(candidates))
-        return errors[value]
-
-    if downhill:
-        k = min(_FIRST, len(candidates) - 1)
-        step = 1 if error_of(k + 1) < error_of(k) else -1
-        while error_of(k + step) < error_of(k):
-            k += step
-    else:
-        for k in range(len(candidates)):
-            error_of(k)
-    for k in range(len(candidates) if kept[1] is None else 0):  # none of those looked at can be factorised
-        error_of(k)
-    if kept[1] is None:
-        raise SingularSystemError(
-            "No σ that was tried gives a kernel matrix that can be factorised. Raise the regularization (1e-8, say)."
-        )
-    return kept, dict(sorted(errors.items()))
-
-
-def _for_search(iterative: IterativeOptions, sigma: float) -> IterativeOptions:
-    """Each σ that is tried has a checkpoint of its own, so that a search goes on where it was."""
-    if iterative.checkpoint is None:
-        return iterative
-    path = pathlib.Path(iterative.checkpoint)
-    return dataclasses.replace(iterative, checkpoint=path.with_name(f"{path.stem}.sigma{sigma:.6g}{path.suffix}"))
-
-
-def _forget_search(iterative: IterativeOptions, candidates: Sequence[float], solution: Solution) -> None:
-    """Remove the checkpoints of a search that has come to its end."""
-    reached = solution.residual is None or solution.residual <= iterative.tolerance
-    if iterative.checkpoint is None or len(candidates) < 2 or not reached:
-        return
-    for sigma in candidates:
-        path = _for_search(iterative, sigma).checkpoint
-        if path is not None:
-            pathlib.Path(path).unlink(missing_ok=True)
+    return search_sigma(candidates, attempt, report, downhill=downhill)
 
 
 def closed_form_bytes(n_rows: int) -> float:
@@ -365,12 +309,16 @@ def _iterate(problem: Problem, sigma: float, budget: float, iterative: Iterative
         raise ConfigError("The iterative solver fits forces only: leave out use_energies, or take solver='cholesky'.")
     y = problem.targets()[0]
     found = solve_iteratively(problem.tiles, y, sigma, problem.regularization, budget, iterative, report)
-    note = (
-        f"The iteration stopped at a residual of {found.residual:.2g} and not at {iterative.tolerance:.2g}: frames may "
-        "be too much alike, or sigma too small. Go on with more memory or n_inducing, from a checkpoint (resume)."
-    )
+    note = f"The iteration stopped at a residual of {found.residual:.2g} and not at {iterative.tolerance:.2g}"
+    if found.stopped:
+        note += ", at Ctrl-C. Go on from a checkpoint (resume)."
+    else:
+        note += (
+            ": frames may be too much alike, or sigma too small. Go on with more memory or n_inducing, from a "
+            "checkpoint (resume)."
+        )
     notes = (*found.notes, *(() if found.converged else (note,)))
-    return Solution(found.alphas, "iterative", found.n_steps, found.residual, notes)
+    return Solution(found.alphas, "iterative", found.n_steps, found.residual, notes, found.stopped)
 
 
 def _solve(

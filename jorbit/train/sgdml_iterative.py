@@ -78,6 +78,7 @@ class Iterated:
         converged: whether the tolerance was reached.
         n_inducing: columns of the preconditioner at the end.
         notes: what the user should know.
+        stopped: Ctrl-C ended it.
     """
 
     alphas: Float[np.ndarray, " rows"]
@@ -86,6 +87,7 @@ class Iterated:
     converged: bool
     n_inducing: int
     notes: tuple[str, ...] = ()
+    stopped: bool = False
 
 
 def iterative_bytes(n_rows: int, n_inducing: int) -> float:
@@ -133,7 +135,7 @@ def solve_iteratively(
     z = precondition(residual)
     direction, rz = z, float(residual @ z)
     best, best_step, first = math.inf, 0, float(np.linalg.norm(residual)) / size
-    best_alphas, unsaved = alphas, ""
+    best_alphas, unsaved, pressed = alphas, "", False
     with interrupts(True) as stopped:
         while True:
             relative = float(np.linalg.norm(residual)) / size
@@ -146,6 +148,7 @@ def solve_iteratively(
                 saved = time.perf_counter()
                 unsaved = _save(options, mark, best_alphas, n_steps, best)
             if done:
+                pressed = stopped()
                 break
             if n_steps - best_step >= _PATIENCE:
                 grown = math.ceil(_GROWTH * n_inducing)
@@ -165,7 +168,7 @@ def solve_iteratively(
             direction, rz = z + (float(residual @ z) / rz) * direction, float(residual @ z)
             n_steps += 1
     notes = (unsaved,) if unsaved else ()
-    return Iterated(best_alphas, n_steps, best, best <= options.tolerance, n_inducing, notes)
+    return Iterated(best_alphas, n_steps, best, best <= options.tolerance, n_inducing, notes, pressed)
 
 
 def products_with(

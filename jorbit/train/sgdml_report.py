@@ -21,12 +21,12 @@ class SGDMLReport:
         sigma_search: σ -> root mean square error of validation forces, eV/Å; empty when σ was given.
         regularization, use_energies, images, seed: as asked for.
         solver: "cholesky" or "iterative". iterations, residual: of the latter; the residual is relative.
-        training: errors on the training frames (None where a table shows them).
+        training: errors on the training frames (None where a table shows them, and where Ctrl-C ended the search).
         seconds: of the stages permutations, solve, evaluate.
         compilations: how many programs this fit compiled, by name.
         notes: what the user should know.
         alphas: coefficients of the force components. energy_alphas: of the energies, where those were fitted.
-        interrupted: the solution is not as good as asked for.
+        interrupted: the solution is not as good as asked for, or Ctrl-C ended the search for σ.
     """
 
     n_frames: int

@@ -1,6 +1,7 @@
 """Conjugate gradients with a Nyström preconditioner against the closed form and dense inverses."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
@@ -121,6 +122,37 @@ def test_a_search_for_sigma_goes_on_where_it_was(tmp_path):
     assert again.report.sigma == whole.report.sigma
     np.testing.assert_allclose(again.report.alphas, whole.report.alphas, rtol=1e-9)
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_ctrl_c_ends_the_whole_search_for_sigma_and_keeps_its_checkpoints(tmp_path, held_out):
+    """The best so far is the model; the same fit goes on with resume to what it would have been."""
+    options = IterativeOptions(tolerance=1e-4, n_inducing=130, checkpoint=tmp_path / "a.npz")
+    wanted = NONE | {"sigma": [8.0, 12.0, 16.0], "validation": None if held_out else FRAMES[16:]}
+    frames = FRAMES if held_out else FRAMES[:16]
+    solved: list[float] = []
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage == "sigma":
+            solved.append(done)
+        if stage.startswith("cg:") and len(solved) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    found = fit_sgdml(frames, iterative=options, progress=interrupt, **wanted)
+    assert solved == [1, 2] and sorted(found.report.sigma_search) == [8.0, 12.0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sigma12.npz", "a.sigma8.npz"]
+    assert found.report.interrupted and found.report.sigma == 8.0 and found.report.training is None
+    [ended] = [note for note in found.report.notes if "Ctrl-C ended the search for σ" in note]
+    assert "a.sigma12.npz" in ended and "resume" in ended
+    assert any("2 frames held out" in note for note in found.report.notes) == held_out
+    assert found.report.n_frames == (18 if held_out else 16) and len(found.report.alphas) == 27 * found.report.n_frames
+    assert signal.getsignal(signal.SIGINT) is before
+    alone = fit_sgdml(frames, iterative=dataclasses.replace(options, checkpoint=None), **wanted).report
+    again = fit_sgdml(frames, iterative=dataclasses.replace(options, resume=True), **wanted).report
+    assert not again.interrupted and again.sigma == alone.sigma and set(again.sigma_search) == {8.0, 12.0, 16.0}
+    for sigma, error in alone.sigma_search.items():
+        assert again.sigma_search[sigma] == pytest.approx(error, rel=1e-3)
 
 
 def test_progress_tells_residual_and_time_left(system):
