@@ -3,7 +3,7 @@
 from jorbit.train.config import TrainConfig, json_schema, load_config
 from jorbit.train.design import FitWeights
 from jorbit.train.fit import FitResult, default_potential, fit
-from jorbit.train.gradient import GradientResult, train_by_gradient, train_heads
+from jorbit.train.gradient import EnsembleResult, GradientResult, train_by_gradient, train_ensemble, train_heads
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.gradient_report import GradientReport
 from jorbit.train.heads import HeadData, HeadsResult
@@ -17,6 +17,7 @@ from jorbit.train.split import Split, by_config_type, random_split, stratified_s
 from jorbit.train.statistics import mean_energy_baseline
 
 __all__ = [
+    "EnsembleResult",
     "FitPosterior",
     "FitReport",
     "FitResult",
@@ -45,6 +46,7 @@ __all__ = [
     "stratified_split",
     "train",
     "train_by_gradient",
+    "train_ensemble",
     "train_heads",
     "weigh_orbits",
 ]
