@@ -77,10 +77,19 @@ class Term(Protocol):
 
 
 @runtime_checkable
-class SystemTerm(Term, Protocol):
-    """A term that knows one system only: these atoms in this order. `check_structure` raises for any other."""
+class ChecksStructures(Protocol):
+    """A term, or the descriptor of a term, that is not for every structure: `check_structure` raises for the others.
+
+    Some know one system only: these atoms in this order. Some sum over long distances, up to a longest lattice vector;
+    they have `is_long_range = True`.
+    """
 
     def check_structure(self, structure: Structure) -> None: ...
+
+
+@runtime_checkable
+class SystemTerm(Term, ChecksStructures, Protocol):
+    """A term that knows one system only: these atoms in this order. `check_structure` raises for any other."""
 
 
 @runtime_checkable

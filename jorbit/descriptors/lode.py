@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from jorbit.basis.far_potential import L_MAX, potential_coefficients
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
 from jorbit.core.protocols import Needs
+from jorbit.core.structure import Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class LODE:
             sets the number of waves.
         l_max: 3 at most.
         accuracy: of the sums over waves.
-        max_length: longest lattice vector, Å.
+        max_length: longest lattice vector, Å. Features are NaN in longer cells; a potential refuses such structures.
 
     Example:
         >>> LODE(n_species=2, widths=(1.0, 2.0), l_max=2).n_features
@@ -48,6 +50,7 @@ class LODE:
     l_max: int = 2
     accuracy: float = 1e-4
     max_length: float = 20.0
+    is_long_range: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.widths and min(self.widths) > 0 and 0 <= self.l_max <= L_MAX and 0 < self.accuracy < 0.1):
@@ -64,6 +67,14 @@ class LODE:
     def needs(self) -> Needs:
         return Needs(layers=None)
 
+    def splitting(self, width: float) -> Splitting:
+        """Of the sums over waves, for one width."""
+        return Splitting(width * math.sqrt(-2.0 * math.log(self.accuracy)), self.accuracy, self.max_length)
+
+    def check_structure(self, structure: Structure) -> None:
+        """Raise for structures whose waves do not fit, see `Splitting.check`."""
+        self.splitting(min(self.widths)).check(structure, "lode")
+
     @property
     def n_features(self) -> int:
         n = self.n_species * len(self.widths)
@@ -76,8 +87,7 @@ class LODE:
         sources = ((graph.species[:, None] == kinds) & graph.atom_mask[:, None]).astype(dtype)
         parts = []
         for width in self.widths:
-            splitting = Splitting(width * math.sqrt(-2.0 * math.log(self.accuracy)), self.accuracy, self.max_length)
-            parts.append(potential_coefficients(graph, sources, width, self.l_max, splitting))
+            parts.append(potential_coefficients(graph, sources, width, self.l_max, self.splitting(width)))
         values = jnp.concatenate(parts, axis=1)
         first, second = np.array(list(itertools.combinations_with_replacement(range(values.shape[1]), 2))).T
         products = values[:, first] * values[:, second]

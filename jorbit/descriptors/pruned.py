@@ -14,7 +14,8 @@ from jorbit.basis.moment_jacobians import MomentJacobians, candidate_order, degr
 from jorbit.basis.product_space import ProductSpace
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph
-from jorbit.core.protocols import Descriptor, Needs
+from jorbit.core.protocols import ChecksStructures, Descriptor, Needs
+from jorbit.core.structure import Structure
 from jorbit.descriptors import DESCRIPTORS
 from jorbit.graphs.environments import environment_jacobians
 
@@ -103,6 +104,16 @@ class Pruned:
     @property
     def needs(self) -> Needs:
         return self.descriptor.needs
+
+    @property
+    def is_long_range(self) -> bool:
+        """Whether the descriptor looks at any distance."""
+        return getattr(self.descriptor, "is_long_range", False)
+
+    def check_structure(self, structure: Structure) -> None:
+        """Raise for structures that the descriptor is not for."""
+        if isinstance(self.descriptor, ChecksStructures):
+            self.descriptor.check_structure(structure)
 
     def __call__(self, graph: Graph) -> Float[Array, "atoms features"]:
         """The kept columns."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
 from jorbit.core.errors import ConfigError
-from jorbit.core.protocols import Descriptor
+from jorbit.core.protocols import ChecksStructures, Descriptor
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.batching import build_graph
@@ -50,6 +50,7 @@ def separate(
     Raises:
         ConfigError: more elements than the descriptor has species, different numbers of atoms with center=None, or
             features that are not finite.
+        StructureError: one that the descriptor is not for, such as a cell longer than it has waves for.
 
     Example:
         >>> from jorbit.descriptors.cartesian import Cartesian
@@ -66,6 +67,9 @@ def separate(
             f"The structures hold {len(table)} elements, the descriptor has {n_species} species. Make it with "
             f"n_species={len(table)}."
         )
+    if isinstance(descriptor, ChecksStructures):
+        for s in (a, b):
+            descriptor.check_structure(s)
     cutoffs = [] if descriptor.needs.cutoff is None else [descriptor.needs.cutoff]
     with jax.enable_x64(True):
         graphs = [build_graph(s, table, cutoffs, dtype=jnp.float64) for s in (a, b)]

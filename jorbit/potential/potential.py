@@ -13,7 +13,7 @@ from jorbit.core.errors import ConfigError, MissingInputError
 from jorbit.core.graph import Graph
 from jorbit.core.ops import sum_over_structures
 from jorbit.core.outputs import AtomOutputs
-from jorbit.core.protocols import OrbitReference, Params, SystemTerm, Term
+from jorbit.core.protocols import ChecksStructures, OrbitReference, Params, Term
 from jorbit.core.registry import Registry
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
@@ -96,6 +96,12 @@ class Potential:
         """Whether a term refuses other precisions."""
         return any(t.needs.float64 for t in self.terms)
 
+    @property
+    def selective(self) -> tuple[ChecksStructures, ...]:
+        """The terms, and descriptors of terms, that are not for every structure."""
+        parts = [part for term in self.terms for part in (term, getattr(term, "descriptor", None))]
+        return tuple(part for part in parts if isinstance(part, ChecksStructures))
+
     def graph(self, structures: Structure | Sequence[Structure], *, dtype: jax.typing.DTypeLike | None = None) -> Graph:
         """The padded graph of some structures with the neighbours this potential needs."""
         structures = [structures] if isinstance(structures, Structure) else structures
@@ -109,13 +115,12 @@ class Potential:
 
         Raises:
             OrbitError: a structure that is not what the orbits belong to, or no reference to assign them by.
-            StructureError: a term that knows one system only does not know this one.
+            StructureError: a term, or the descriptor of one, is not for this structure.
         """
         structures = list(structures)
-        for term in self.terms:
-            if isinstance(term, SystemTerm):
-                for structure in structures:
-                    term.check_structure(structure)
+        for part in self.selective:
+            for structure in structures:
+                part.check_structure(structure)
         return label_structures(structures, self.species, self.orbits)
 
     def init(self, key: Array, graph: Graph) -> Params:

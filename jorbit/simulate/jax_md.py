@@ -318,10 +318,9 @@ def to_jax_md(
     numbers, species = atoms_by_name(potential, species, numbers)
     cell, pbc, fractional = inspect_displacement(displacement_fn, box, fractional_coordinates)
     start = Structure(positions=np.zeros((len(numbers), 3)), numbers=numbers, cell=cell, pbc=pbc, charge=float(charge))
-    for term in potential.terms:
-        if getattr(term, "is_long_range", False):  # whose sums may not reach as far as the box
-            check: Any = term
-            check.check_structure(start)
+    for part in potential.selective:
+        if getattr(part, "is_long_range", False):  # whose sums may not reach as far as the box
+            part.check_structure(start)
     neighbor_fn = NeighborFunctions(
         cutoffs=potential.cutoffs,
         cell=cell,

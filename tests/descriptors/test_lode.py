@@ -6,14 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax_md import space
 
+import jorbit
 from jorbit.basis.electrostatics import Splitting, coulomb_potential
 from jorbit.basis.far_potential import boys, potential_coefficients
-from jorbit.core.errors import ConfigError
+from jorbit.core.errors import ConfigError, StructureError
 from jorbit.core.species import SpeciesTable
 from jorbit.core.units import COULOMB
 from jorbit.descriptors.lode import LODE
+from jorbit.descriptors.pruned import Pruned
+from jorbit.descriptors.separation import separate
 from jorbit.graphs.batching import build_graph
+from jorbit.models.readout import Readout
+from jorbit.potential.potential import Potential
+from jorbit.simulate import run
 from jorbit.testing import systems
 from jorbit.testing.systems import SPECIES
 
@@ -95,3 +102,33 @@ def test_a_far_ion_is_seen_as_one_over_its_distance():
 def test_degrees_beyond_three_are_refused():
     with pytest.raises(ConfigError, match="l_max of 0 to 3"):
         LODE(1, l_max=4)
+
+
+def far_apart(length):
+    """Two atoms in a cubic cell."""
+    pair = systems.dimer(2.0, (14, 8))
+    return dataclasses.replace(pair, cell=length * np.eye(3), pbc=np.ones(3, dtype=bool))
+
+
+@pytest.mark.parametrize("pruned", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_potential_refuses_cells_that_have_longer_vectors_than_waves(pruned):
+    """The features there are NaN; nobody should find that out from an energy."""
+    lode = LODE(n_species=3, widths=(2.5,), l_max=1, accuracy=1e-2, max_length=20.0)
+    descriptor = Pruned(lode, (0, 1, 2)) if pruned else lode
+    potential = Potential((Readout(descriptor=descriptor, n_species=3, hidden=()),), SPECIES)
+    fits, too_long = far_apart(19.0), far_apart(25.0)
+    params = potential.init(jax.random.key(0), potential.graph(fits))
+    assert np.isfinite(jorbit.predict(potential, params, fits).energy)
+    asked = {
+        "graph": lambda: potential.graph(too_long),
+        "predict": lambda: jorbit.predict(potential, params, too_long),
+        "run": lambda: run(potential, params, too_long, n_steps=1, progress=False),
+        "jax-md": lambda: jorbit.to_jax_md(potential, params, space.periodic(25.0)[0], 25.0, numbers=[14, 8]),
+        "separate": lambda: separate(fits, too_long, descriptor),
+    }
+    for ask in asked.values():
+        with (
+            jax.numpy_dtype_promotion("standard"),  # jax-md
+            pytest.raises(StructureError, match=r"max_length=20 .* 25.00 Å: .*Set max_length=26"),
+        ):
+            ask()
