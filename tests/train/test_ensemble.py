@@ -12,7 +12,7 @@ from jorbit.core.compilation import compilations
 from jorbit.core.errors import ConfigError, TrainingError
 from jorbit.potential.artefact import load_grades
 from jorbit.potential.uncertainty import predict_spread
-from jorbit.train.gradient import train_by_gradient, train_ensemble
+from jorbit.train import train_by_gradient, train_ensemble
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.loop import Loop
 
