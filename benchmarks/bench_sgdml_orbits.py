@@ -126,8 +126,8 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     marks = {"none": "o", "feasible": "s", "bond graph": "D", "species": "x"}
-    for k, name in enumerate(dict.fromkeys(r["set"] for r in rows)):
-        mine = sorted((r for r in rows if r["set"] == name), key=lambda r: r["n_orbits"])
+    for k, found in enumerate(_by_set(rows)):
+        mine, name = sorted(found, key=lambda r: r["n_orbits"]), found[0]["set"]
         x = [r["n_orbits"] for r in mine]
         y = [100 * r["force_mae_by_mean_force"] for r in mine]
         left.plot(x, y, "-", color=f"C{k}", lw=0.8, label=name.rsplit("_", 1)[0].replace("_", " "))
@@ -164,7 +164,18 @@ def table(rows: list[dict]) -> str:
             f"| {r['set']} | {r['n_atoms']} | {r['n_train']} | {r['group']} | {r['n_permutations']} | "
             f"{r['n_orbits']} | {r['sigma']:g} | {r['force_mae_meV_A']:.1f} | {r['force_mae_by_mean_force']:.3f} |"
         )
+    best = [min(mine, key=lambda r: r["force_mae_by_mean_force"]) for mine in _by_set(rows)]
+    if len(best) > 3:
+        from scipy.stats import spearmanr
+
+        rank = spearmanr([r["n_orbits_bond_graph"] for r in best], [r["force_mae_by_mean_force"] for r in best])
+        lines += ["", f"Rank correlation of error / mean force (best group) with the orbits of a system: {rank[0]:.2f}"]
+        lines[-1] += f" over {len(best)} systems (p = {rank[1]:.1g})."
     return "\n".join(lines) + "\n"
+
+
+def _by_set(rows: list[dict]) -> list[list[dict]]:
+    return [[r for r in rows if r["set"] == name] for name in dict.fromkeys(r["set"] for r in rows)]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ DATASETS = Registry(
         "dhistidine_gfn2": "jorbit.datasets.orbit_systems:dhistidine_gfn2",
         "graphene_n3_gfn1": "jorbit.datasets.orbit_systems:graphene_n3_gfn1",
         "cspbi3_slab_gfn1": "jorbit.datasets.orbit_systems:cspbi3_slab_gfn1",
+        "ethanol_on_graphene_gfn1": "jorbit.datasets.orbit_systems:ethanol_on_graphene_gfn1",
+        "naphthyridine_on_graphene_gfn1": "jorbit.datasets.orbit_systems:naphthyridine_on_graphene_gfn1",
         "dalanine_on_graphene_gfn1": "jorbit.datasets.orbit_systems:dalanine_on_graphene_gfn1",
         "dhistidine_on_graphene_gfn1": "jorbit.datasets.orbit_systems:dhistidine_on_graphene_gfn1",
         "acphe_ala5_lys_gfn2": "jorbit.datasets.orbit_systems:acphe_ala5_lys_gfn2",

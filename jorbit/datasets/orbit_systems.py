@@ -72,6 +72,38 @@ def cspbi3_slab_gfn1() -> FrameDataset:
     )
 
 
+def ethanol_on_graphene_gfn1() -> FrameDataset:
+    """Ethanol on graphene, 41 atoms, GFN1-xTB, 500 K: 120 frames of six trajectories, 80 to train.
+
+    4 x 4 cells at the Gamma point: energies of this sheet, not of graphene.
+
+    Example:
+        >>> ethanol_on_graphene_gfn1()[0].structure.n_atoms
+        41
+    """
+    return load_shipped(
+        "ethanol_on_graphene_gfn1",
+        "ethanol on graphene, 4 x 4 cells, 41 atoms, GFN1-xTB at the Gamma point, Langevin dynamics at 500 K",
+        80,
+    )
+
+
+def naphthyridine_on_graphene_gfn1() -> FrameDataset:
+    """1,8-naphthyridine on graphene, 56 atoms, GFN1-xTB, 500 K: 80 frames of four trajectories, 50 to train.
+
+    4 x 5 cells at the Gamma point: energies of this sheet, not of graphene.
+
+    Example:
+        >>> naphthyridine_on_graphene_gfn1()[0].structure.n_atoms
+        56
+    """
+    return load_shipped(
+        "naphthyridine_on_graphene_gfn1",
+        "1,8-naphthyridine on graphene, 4 x 5 cells, 56 atoms, GFN1-xTB at the Gamma point, Langevin dynamics at 500 K",
+        50,
+    )
+
+
 def dalanine_on_graphene_gfn1() -> FrameDataset:
     """D-alanine on graphene, 45 atoms, GFN1-xTB, 500 K: 120 frames of six trajectories, 80 to train.
 

@@ -15,6 +15,8 @@ SYSTEMS = {
     "dhistidine_gfn2": (20, 600, 500.0, 18),
     "graphene_n3_gfn1": (31, 180, 500.0, 9),
     "cspbi3_slab_gfn1": (24, 120, 450.0, 6),
+    "ethanol_on_graphene_gfn1": (41, 120, 500.0, 7),
+    "naphthyridine_on_graphene_gfn1": (56, 80, 500.0, 10),
     "dalanine_on_graphene_gfn1": (45, 120, 500.0, 11),
     "dhistidine_on_graphene_gfn1": (60, 80, 500.0, 19),
     "acphe_ala5_lys_gfn2": (99, 120, 500.0, 77),
