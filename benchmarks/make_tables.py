@@ -27,6 +27,7 @@ from result_tables import (
     pruning,
     rmd17,
     sgdml,
+    sgdml_orbits,
     sgdml_rmd17,
     uncertainty,
 )
@@ -57,6 +58,7 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "md": md,
     "soak": soak,
     "sgdml_rmd17": sgdml_rmd17,
+    "sgdml_orbits": sgdml_orbits,
     "ladder": ladder,
     "methane": methane,
     "molecules": molecules,

@@ -15,6 +15,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.0f}" if whole >= digits else f"{value:.{digits}g}"
 
 
+SHARE = "force_mae_by_mean_force"
+
+
 def conditions(environment: dict) -> str:
     """Where and when something was measured."""
     versions = f"jax {environment.get('versions', {}).get('jax', 'unknown')}"
@@ -236,6 +239,28 @@ def sgdml(data: dict) -> str:
             rows.append([*cells, number(1e3 * row["jorbit_s"]), number(1e3 * row["sgdml_s"]), number(row["ratio"], 2)])
     headers = ["", "beside", "threads", "jorbit, ms", "sgdml, ms", "times faster"]
     return f"**sGDML**: {data['what']}\n\n{table(headers, rows)}\n\nMeasured {conditions(data['environment'])}."
+
+
+def sgdml_orbits(data: dict) -> str:
+    """Kernel models with groups of permutations: errors against the orbits of a system."""
+    sets: dict[str, list[dict]] = {}
+    for row in data["rows"]:
+        sets.setdefault(row["set"], []).append(row)
+    rows = []
+    for name, mine in sorted(sets.items(), key=lambda item: item[1][0]["n_orbits_bond_graph"]):
+        by_group = {row["group"]: row["force_mae_meV_A"] for row in mine}
+        best = min(mine, key=lambda row: row["force_mae_meV_A"])
+        cells = [number(by_group.get(group)) for group in ("none", "feasible", "bond graph", "species")]
+        orbits = str(best["n_orbits_bond_graph"])
+        rows.append([name, str(best["n_atoms"]), orbits, *cells, best["group"], number(100 * best[SHARE], 3)])
+    headers = ["", "atoms", "orbits", "none", "feasible", "bond graph", "species", "best group", "% of the mean force"]
+    return (
+        "**sGDML and orbits**: force MAE, meV/Å, of other frames of the same xTB trajectories, 24 to 60 to train, "
+        "by the group of permutations; last the best one's error over the mean force. More in "
+        "[sgdml_orbits.md](../benchmarks/results/sgdml_orbits.md) and "
+        f"[its picture](../benchmarks/results/sgdml_orbits.png).\n\n{table(headers, rows)}\n\n"
+        f"Measured {conditions(data['environment'])}."
+    )
 
 
 def gap(data: dict) -> str:
