@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from jorbit.basis.equivariant_layer import LayerShape, layer_features, mix_degrees
-from jorbit.basis.label_embedding import LabelEmbedding, label_embedding
+from jorbit.basis.label_embedding import Factored, LabelEmbedding, label_embedding
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
@@ -196,7 +196,8 @@ class MACE(AtomNetwork):
 
         def init(key: Array) -> Params:
             start = spread * jax.random.normal(key, (embedding.n_elements, embedding.n_features), dtype)
-            return jax.tree.map(jnp.asarray, embedding.warm_start(start))
+            drawn = (jax.random.fold_in(key, 1),) if isinstance(embedding, Factored) else ()
+            return jax.tree.map(jnp.asarray, embedding.warm_start(start, *drawn))
 
         return embedding.table(self.param(name, init)).reshape(self.n_species, *shape)
 

@@ -148,3 +148,16 @@ def test_painn_refined_to_orbits_starts_where_the_elements_ended(predict, x64):
     fine, finer = refine(coarse, params, ORBITS)
     before, after = result(predict, coarse, params, WATER), result(predict, fine, finer, with_orbits([0, 0, 1]))
     np.testing.assert_allclose(after.forces, before.forces, atol=1e-13)
+
+
+def test_directions_of_factored_labels_are_drawn_with_the_key():
+    """Neither the seeds of an ensemble nor the tables of one model share them."""
+    model = MACE(n_species=3, label_mode="factored", parents=(0, 0, 1), rank=2, **SMALL)
+    graph = build_graph([with_orbits([0, 0, 1])], ORBITS, (3.0,))
+    init = jax.jit(Potential((model,), ORBITS).init)
+    one, same, other = (init(jax.random.key(seed), graph)["mace"]["params"] for seed in (0, 0, 1))
+    tables = [name for name, value in one.items() if isinstance(value, dict)]
+    drawn = [{name: np.asarray(tree[name]["directions"]) for name in tables} for tree in (one, same, other)]
+    assert all(np.array_equal(drawn[0][name], drawn[1][name]) for name in tables)
+    assert not any(np.array_equal(drawn[0][name], drawn[2][name]) for name in tables)
+    assert len({values.tobytes() for values in drawn[0].values()}) == len(tables) > 3
