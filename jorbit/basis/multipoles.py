@@ -17,7 +17,7 @@ from jaxtyping import Float
 from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.electrostatics import Splitting, Surroundings
 from jorbit.core.blocks import map_atom_blocks
-from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.graph import Graph, pair_vectors, sum_over_slots
 from jorbit.core.ops import gather_neighbors
 from jorbit.core.pytree import pytree
 from jorbit.core.units import COULOMB
@@ -102,7 +102,7 @@ def cutoff_energies(graph: Graph, moments: Moments, cutoff: float) -> Float[Arra
     length = jnp.sqrt(jnp.sum(r * r, axis=-1))
     fade = jnp.where(neighbors.mask, polynomial_cutoff(length, cutoff), 0.0)
     energies = pair_energies(r, _at_centers(moments), _of_neighbors(moments, neighbors), _plain(length))
-    return 0.5 * COULOMB * jnp.sum(energies * fade, axis=1)
+    return 0.5 * COULOMB * jnp.einsum("as,as->a", energies, fade, precision="highest")
 
 
 def _plain(length: Array) -> list[Array]:
@@ -142,7 +142,7 @@ def multipole_energies(
     r = -pair_vectors(graph, neighbors)
     f = inverse_derivatives(jnp.sqrt(jnp.sum(r * r, axis=-1)), splitting.alpha)
     pairs = pair_energies(r, _at_centers(moments), _of_neighbors(moments, neighbors), f)
-    near = jnp.sum(jnp.where(neighbors.mask, pairs, 0.0), axis=1) * repeats[graph.owner].astype(dtype)
+    near = sum_over_slots(pairs, neighbors) * repeats[graph.owner].astype(dtype)
     far = jax.lax.cond(
         jnp.any(repeats), lambda m: _far_energies(graph, m, splitting, where, repeats), lambda m: zeros, moments
     )

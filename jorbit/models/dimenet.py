@@ -92,7 +92,7 @@ class DimeNet(AtomNetwork):
             raise ConfigError(f"Wanted blocks, features and functions of 1 or more, got {self}.")
         neighbors, n, dtype = graph.within(self.cutoff), self.n_features, graph.positions.dtype
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
-        vectors = pair_vectors(graph, neighbors)
+        vectors, filled = pair_vectors(graph, neighbors), neighbors.mask.astype(dtype)
         opposite, there = opposite_pairs(neighbors)
         own = self.embedding(graph, n, dtype)
         first = {
@@ -100,14 +100,15 @@ class DimeNet(AtomNetwork):
             "mix": self.layer("first_mix", 3 * n, n, dtype),
             "out": self._output(0, dtype),
         }
-        inputs = (vectors, own, gather_neighbors(own, neighbors))
+        inputs = (vectors, filled, own, gather_neighbors(own, neighbors))
         messages, total = map_atom_blocks(lambda *a: self._first(first, *a), inputs, block)
         root = jnp.sqrt(self.average_neighbors(dtype))
         for k in range(self.n_blocks):
             look, update = self._block(k, dtype)
             seen = map_atom_blocks(lambda *a, w=look: self._look(w, *a), (vectors, messages), block) / root
             seen = jnp.where(there[..., None], seen.reshape(-1, self.n_down)[opposite], 0.0)
-            messages, part = map_atom_blocks(lambda *a, w=update: self._update(w, *a), (vectors, messages, seen), block)
+            inputs = (vectors, filled, messages, seen)
+            messages, part = map_atom_blocks(lambda *a, w=update: self._update(w, *a), inputs, block)
             total = total + part
         return self.energies(graph, total)
 
@@ -150,12 +151,12 @@ class DimeNet(AtomNetwork):
         r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
         return r, bessel(r, self.cutoff, self.n_radial) * polynomial_cutoff(r, self.cutoff)[..., None]
 
-    def _first(self, w: Weights, vectors: Array, own: Array, others: Array) -> tuple[Array, Array]:
+    def _first(self, w: Weights, vectors: Array, filled: Array, own: Array, others: Array) -> tuple[Array, Array]:
         """m_ji = silu(W [x_j, x_i, silu(W e)] + b)."""
         _, radial = self._radial(vectors)
         centers = jnp.broadcast_to(own[:, None], others.shape)
         messages = silu(jnp.concatenate([others, centers, silu(radial, w["radial"])], axis=-1), w["mix"])
-        return messages, _energy(w["out"], radial, messages)
+        return messages, _energy(w["out"], filled, radial, messages)
 
     def _look(self, w: Weights, vectors: Array, messages: Array) -> Float[Array, "atoms slots n_down"]:
         """What atom j has to tell each of its neighbours about the messages from all others."""
@@ -166,20 +167,24 @@ class DimeNet(AtomNetwork):
         table = w["waves"].reshape(self.l_max + 1, self.n_radial, -1)
         return directional_sums(jnp.einsum("asln,lnf->aslf", waves, table), harmonics, values)
 
-    def _update(self, w: Weights, vectors: Array, messages: Array, seen: Array) -> tuple[Array, Array]:
+    def _update(self, w: Weights, vectors: Array, filled: Array, messages: Array, seen: Array) -> tuple[Array, Array]:
         x = silu(messages, w["own"]) + jax.nn.silu(seen @ w["up"])
         for first, second in w["before"]:
             x = x + silu(silu(x, first), second)
         x = silu(x, w["skip"]) + messages
         for first, second in w["after"]:
             x = x + silu(silu(x, first), second)
-        return x, _energy(w["out"], self._radial(vectors)[1], x)
+        return x, _energy(w["out"], filled, self._radial(vectors)[1], x)
 
 
 def _energy(
-    w: Weights, radial: Float[Array, "atoms slots n_radial"], messages: Float[Array, "atoms slots features"]
+    w: Weights,
+    filled: Float[Array, "atoms slots"],
+    radial: Float[Array, "atoms slots n_radial"],
+    messages: Float[Array, "atoms slots features"],
 ) -> Float[Array, " atoms"]:
-    x = ((radial @ w["radial"]) * messages).sum(axis=1) @ w["up"]
+    """Of the messages to each atom; the sum over slots is a product, see `jorbit.core.graph.sum_over_slots`."""
+    x = jnp.einsum("as,asf->af", filled, (radial @ w["radial"]) * messages) @ w["up"]
     for layer in w["hidden"]:
         x = silu(x, layer)
     return (x @ w["last"])[:, 0]

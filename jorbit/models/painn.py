@@ -74,7 +74,7 @@ class PaiNN(EwaldNetwork):
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
         block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
         average = self.average_neighbors(dtype)
-        vectors = pair_vectors(graph, neighbors)
+        vectors, filled = pair_vectors(graph, neighbors), neighbors.mask.astype(dtype)
         scalars, tensors = self.embedding(graph, n, dtype), None
         for layer in range(self.n_layers):
             filters, bias = self.layer(f"filter_{layer}", self.n_radial, 3 * n, dtype)
@@ -85,12 +85,13 @@ class PaiNN(EwaldNetwork):
                 self.layer(f"update_{layer}_0", 2 * n, n, dtype),
                 self.layer(f"update_{layer}_1", n, 3 * n, dtype),
             )
-            inputs = (vectors, scalars, sent[neighbors.index])
+            inputs = (vectors, filled, scalars, sent[neighbors.index])
             if tensors is not None:
                 inputs = (*inputs, tensors, tensors[neighbors.index])
 
             def one(
                 vectors: Array,
+                filled: Array,
                 scalars: Array,
                 sent: Array,
                 tensors: Array | None = None,
@@ -98,7 +99,7 @@ class PaiNN(EwaldNetwork):
                 weights: tuple = (filters, bias, *maps, update),
             ) -> tuple[Array, Array]:
                 filters, bias, left, right, update = weights
-                scalars, tensors = self._message(vectors, scalars, sent, tensors, others, filters, bias)
+                scalars, tensors = self._message(vectors, filled, scalars, sent, tensors, others, filters, bias)
                 return self._update(scalars, tensors, left, right, update)
 
             far = self.far_messages(layer, scalars, graph)
@@ -111,6 +112,7 @@ class PaiNN(EwaldNetwork):
     def _message(
         self,
         vectors: Float[Array, "atoms slots 3"],
+        filled: Float[Array, "atoms slots"],
         scalars: Float[Array, "atoms features"],
         sent: Float[Array, "atoms slots three_features"],
         tensors: Float[Array, "atoms 3 features"] | None,
@@ -123,10 +125,11 @@ class PaiNN(EwaldNetwork):
         radial = (RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade).reshape(-1, self.n_radial) @ filters
         weighted = sent * (radial.reshape(sent.shape) + fade * bias[None, None])
         to_scalars, along, across = jnp.split(weighted, 3, axis=-1)
-        scalars = scalars + to_scalars.sum(axis=1)
+        # Sums over slots are products, see jorbit.core.graph.sum_over_slots.
+        scalars = scalars + jnp.einsum("as,asf->af", filled, to_scalars)
         change = jnp.einsum("asx,asf->axf", vectors / r[..., None], along)
         if tensors is not None and others is not None:
-            change = change + tensors + (across[:, :, None, :] * others).sum(axis=1)
+            change = change + tensors + jnp.einsum("as,asxf->axf", filled, across[:, :, None, :] * others)
         return scalars, change
 
     def _update(

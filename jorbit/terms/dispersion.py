@@ -93,7 +93,8 @@ class Dispersion:
         other = gather_neighbors(graph.numbers, neighbors)
         radii = jnp.asarray(table["radii"], dtype)
         bonds = jax.nn.sigmoid(16.0 * ((radii[graph.numbers][:, None] + radii[other]) / r - 1.0))
-        coordination = jnp.sum(bonds * switch, axis=1)
+        # Sums over slots are products with the switch, 0 in empty ones: see jorbit.core.graph.sum_over_slots.
+        coordination = jnp.einsum("as,as->a", bonds, switch, precision="highest")
         reference = jnp.asarray(table["coordination"], dtype)[graph.numbers]
         present = reference >= 0
         # exp(-4 (CN - CN_ref)^2) over their sum; as a softmax it survives coordination far from every reference.
@@ -115,7 +116,7 @@ class Dispersion:
             ratio = 3.0 * factors[number][:, None] * factors[z]
             length = a1 * jnp.sqrt(jnp.where(ratio > 0, ratio, 1.0)) + a2
             pair = c6 * (1.0 / (r**6 + length**6) + s8 * ratio / (r**8 + length**8))
-            return -0.5 * HARTREE * jnp.sum(pair * switch, axis=1)
+            return -0.5 * HARTREE * jnp.einsum("as,as->a", pair, switch, precision="highest")
 
         inputs = (r, switch, neighbors.index, weights, graph.numbers)
         return AtomOutputs(energy=map_atom_blocks(energies, inputs, BLOCK, everywhere=True))

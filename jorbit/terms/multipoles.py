@@ -143,10 +143,13 @@ class Multipoles:
         unit = vectors / r[..., None]
         pair = graph.numbers[:, None] * len(SYMBOLS) + gather_neighbors(graph.numbers, neighbors)
         along = jnp.asarray(_table(self.dipoles, 2), dtype)[pair] * fade
-        across = jnp.asarray(_table(self.quadrupoles, 2), dtype)[pair] * fade
+        strength = jnp.asarray(_table(self.quadrupoles, 2), dtype)[pair]
+        across = strength * fade
         dipoles = jnp.einsum("as,asx->ax", along, unit)
         quadrupoles = 1.5 * jnp.einsum("as,asx,asy->axy", across, unit, unit)
-        quadrupoles = quadrupoles - 0.5 * across.sum(axis=1)[:, None, None] * jnp.eye(3, dtype=dtype)[None]
+        # A sum over slots as a product with the fade, 0 in empty ones: see jorbit.core.graph.sum_over_slots.
+        trace = jnp.einsum("as,as->a", strength, fade, precision="highest")
+        quadrupoles = quadrupoles - 0.5 * trace[:, None, None] * jnp.eye(3, dtype=dtype)[None]
         charges = neutralized(jnp.asarray(_table(self.charges, 1), dtype)[graph.numbers], graph)
         return Moments(charges=charges, dipoles=dipoles, quadrupoles=quadrupoles)
 

@@ -6,11 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk
 
+from jorbit.core.protocols import Term
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
 from jorbit.graphs.ase_atoms import from_ase
+from jorbit.models.dimenet import DimeNet
 from jorbit.models.linear_ace import LinearACE
+from jorbit.models.painn import PaiNN
 from jorbit.potential import Potential
+from jorbit.terms.dispersion import Dispersion
 from jorbit.terms.lennard_jones import LennardJones
 from jorbit.terms.reference_energy import ReferenceEnergy
 
@@ -57,7 +61,33 @@ def magnesia(repeats: tuple[int, int, int] = (1, 1, 1)) -> ase.Atoms:
     return atoms * repeats
 
 
+def dispersed_argon() -> tuple[Potential, dict]:
+    """D3 dispersion, whose coordination numbers and energies are sums over neighbours."""
+    term = Dispersion(cutoff=6.0, onset=4.5)
+    return Potential(terms=(term,), species=SpeciesTable.from_numbers([18])), {"dispersion": {}}
+
+
+def random_painn() -> tuple[Potential, dict]:
+    """A two-element PaiNN with random parameters."""
+    return _started(PaiNN.tiny(n_species=2))
+
+
+def random_dimenet() -> tuple[Potential, dict]:
+    """A two-element DimeNet with random parameters."""
+    return _started(DimeNet.tiny(n_species=2))
+
+
+def _started(model: Term) -> tuple[Potential, dict]:
+    potential = Potential(terms=(model,), species=SpeciesTable.from_numbers([12, 8]))
+    return potential, jax.jit(potential.init)(jax.random.key(0), potential.graph(structure_of(magnesia())))
+
+
 SYSTEMS = {"argon": (argon, triclinic_argon), "ace": (random_ace, magnesia)}
+SAME_BITS = SYSTEMS | {
+    "dispersion": (dispersed_argon, triclinic_argon),
+    "painn": (random_painn, magnesia),
+    "dimenet": (random_dimenet, magnesia),
+}
 
 
 def structure_of(atoms: ase.Atoms) -> Structure:
