@@ -171,7 +171,9 @@ def check_first_and_second_derivatives_are_finite(case: TermCase) -> None:
 
 def check_forces_and_stress_are_derivatives(case: TermCase) -> None:
     """Against central differences of the energy to 1e-6 relative, with neighbours searched anew for every value."""
-    for label in ("water", "triclinic"):
+    # Ewald's forces on a slab agree to 3e-6 only with sums of accuracy 1e-6: long-range terms are not asked yet.
+    slabs = () if getattr(case.term, "is_long_range", False) else ("slab",)
+    for label in ("water", "triclinic", *slabs):
         s = sample_systems()[label]
         got = case(s)
         wanted = finite_difference_forces(case.energy, s)

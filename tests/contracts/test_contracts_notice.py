@@ -72,6 +72,13 @@ class HidesPartOfTheForces(Pairs):
         return AtomOutputs(energy=density * jax.lax.stop_gradient(1.0 + density))
 
 
+class HidesForcesOfSlabs(Pairs):
+    def apply(self, params, graph, upstream):
+        is_slab = (graph.periodic.sum(axis=1) == 2)[graph.owner]
+        density = params["a"] * self.density(graph)
+        return AtomOutputs(energy=jnp.where(is_slab, jax.lax.stop_gradient(density), density))
+
+
 class JumpsAtTheCutoff(Pairs):
     def density(self, graph):
         near = jnp.exp(-self.distances(graph))
@@ -115,6 +122,7 @@ BROKEN = {
     KnowsThePaddedSize: term_contract.check_padding_and_batching_change_nothing,
     HasNoSlopeForLoneAtoms: term_contract.check_first_and_second_derivatives_are_finite,
     HidesPartOfTheForces: term_contract.check_forces_and_stress_are_derivatives,
+    HidesForcesOfSlabs: term_contract.check_forces_and_stress_are_derivatives,
     JumpsAtTheCutoff: term_contract.check_an_atom_crosses_the_cutoff_smoothly,
     IsNotExtensive: term_contract.check_energy_is_extensive,
     MixesStructures: term_contract.check_structures_of_a_batch_do_not_feel_each_other,
