@@ -45,7 +45,9 @@ def geometries(path: pathlib.Path, n_frames: int) -> tuple[np.ndarray, np.ndarra
     v = noise * rng.normal(size=r.shape)
 
     def acceleration(r: np.ndarray) -> np.ndarray:
-        return -KCAL_MOL * np.array(field.CalcGrad(r.ravel().tolist())).reshape(r.shape) / masses
+        here = r.ravel().tolist()
+        field.CalcEnergy(here)  # else the gradient takes the distances of the last geometry
+        return -KCAL_MOL * np.array(field.CalcGrad(here)).reshape(r.shape) / masses
 
     a, frames = acceleration(r), []
     for k in range(STRIDE * (n_frames + 20)):
@@ -57,6 +59,8 @@ def geometries(path: pathlib.Path, n_frames: int) -> tuple[np.ndarray, np.ndarra
         v = v + 0.5 * step * a
         if k % STRIDE == STRIDE - 1 and k >= 20 * STRIDE:
             frames.append(r.copy())
+    if not np.isfinite(frames).all():
+        sys.exit("the dynamics with MMFF94 went wrong: no geometries were written")
     np.savez(path, numbers=numbers, positions=np.array(frames))
     print(len(frames), "geometries", flush=True)
     return numbers, np.array(frames)
