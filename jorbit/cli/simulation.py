@@ -161,7 +161,7 @@ def md(
         worst = result.watched.values.max() if len(result.watched.values) else 0.0
         console.print(f"{watched.watched + ' watched':<14} {worst:.3g} {result.watched.unit} at most".rstrip())
         if record_above is not None:
-            console.print(f"kept          {escape(str(record_to))} ({len(result.watched.frames)} structures)")
+            console.print(f"kept          {escape(str(record_to))} ({result.watched.n_frames} structures)")
     if result.stopped:
         err().print(f"[yellow]Stopped:[/] {escape(result.stopped)}")
     if result.orbit_events:
