@@ -79,16 +79,16 @@ class Watchman:
         self.times: list[float] = []
         self.values: list[float] = []
         self.kept: list[Frame] = []
-        self.n_frames, keep = 0, 0
+        self.n_frames, keep, file = 0, 0, None
         self.stop_time: float | None = None
         if before is not None and arrays is not None:
             self.times, self.values = arrays["times"].tolist(), arrays["values"].tolist()
-            self.n_frames, keep = before["n_frames"], before["bytes"]
+            self.n_frames, keep, file = before["n_frames"], before["bytes"], before["file"]
             of_frames = (arrays[f"kept_{name}"] for name in ("positions", "cells", "grades", "times"))
             self.kept = [self._frame(r, c, float(v), float(t)) for r, c, v, t in zip(*of_frames, strict=True)]
         if keep and self.record_to is None:
             raise ConfigError(
-                f"The run goes on from a checkpoint that has {self.n_frames} structures in the file {before['file']}; "
+                f"The run goes on from a checkpoint that has {self.n_frames} structures in the file {file}; "
                 "got no record_to. Give the same file again."
             )
         self._file = TrajectoryWriter(self.record_to, keep)
