@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from jorbit.core.freed_memory import keep_freed_memory
 from jorbit.core.version_guard import warn_about_known_bugs
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ except importlib.metadata.PackageNotFoundError:  # running from a checkout that 
     __version__ = "0+unknown"
 
 warn_about_known_bugs()
+keep_freed_memory()
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ class NeighborMoments(nn.Module):
     neighbours. There are two orders of the sums, and the shapes say which has less to multiply:
 
     * gathered: e_icnb = sum_j s_n Y_c z_jb, one batched matrix product, then V per atom, once for all degrees. For few
-      features, such as those of the first block.
+      features, such as those of the first block: Y_c is multiplied by the shorter of s_n and z_jb first.
     * sent: p_jna = sum_b V_nba z_jb per atom, m_ija = sum_n s_n(r_ij) p_jna where the sender j keeps its pairs, then
       M_ica = sum_j Y_c m_ija where the receiver i keeps them. Two small batched matrix products; what passes between is
       one row per pair, found by the place of the opposite pair, so the reverse pass gathers as well and never scatters.
@@ -64,16 +64,18 @@ class NeighborMoments(nn.Module):
                 return jnp.where(mask[..., None], s(safe_norm(vectors), centers, widths), 0.0)
 
             return self._sent(radial(vectors, opposite[1]), vectors, features, weights, opposite)
-        flat = weights.reshape(s.n * n_in, self.width)
+        few = n_in < s.n  # features: e_icbn is cheaper to come by than e_icnb
+        flat = (jnp.moveaxis(weights, 0, 1) if few else weights).reshape(s.n * n_in, self.width)
 
         def moments(vectors: Array, mask: Array, values: Array) -> Array:
             r = safe_norm(vectors)
             radial = jnp.where(mask[..., None], s(r, centers, widths), 0.0)
+            short, long = (values, radial) if few else (radial, values)
             if self.l_max:
                 unit = safe_divide(vectors, jnp.broadcast_to(r[..., None], vectors.shape))
                 angular = stf_components(unit, self.l_max)
-                radial = (angular[..., :, None] * radial[..., None, :]).reshape(*mask.shape, -1)
-            environment = jnp.einsum("asm,asb->amb", radial, values)
+                short = (angular[..., :, None] * short[..., None, :]).reshape(*mask.shape, -1)
+            environment = jnp.einsum("asm,asb->amb", short, long)
             summed = environment.reshape(-1, s.n * n_in) @ flat
             return summed.reshape(len(vectors), n_components(self.l_max), self.width)
 
