@@ -126,7 +126,9 @@ class SparseProcess:
         x = start.logarithms(kinds)
         if len(x) == 0:
             return start
-        options = {"xatol": 0.02, "fatol": 0.1, "maxfev": 60 * len(x)}
+        # Steps of a factor of three to begin with: scipy's own are parts of each logarithm, nothing for a scale of one.
+        simplex = np.concatenate([x[None], x + np.log(3.0) * np.eye(len(x))])
+        options = {"xatol": 0.02, "fatol": 0.1, "maxfev": 120 * len(x), "initial_simplex": simplex}
         found = minimize(lambda v: -self.log_evidence(scales_of(v)), x, method="Nelder-Mead", options=options)
         return scales_of(found.x)
 
