@@ -33,6 +33,17 @@ def conditions_of_rows(rows: list[dict]) -> str:
     return "; ".join(dict.fromkeys(conditions(row["environment"]) for row in rows if "environment" in row))
 
 
+def days_of_rows(rows: list[dict]) -> str:
+    """Days and commits of rows that carry their environments, and the busiest load of the machine on each of them."""
+    loads: dict[str, float] = {}
+    for row in rows:
+        when = row["environment"]
+        name = f"{when.get('date', '')[:10]}, jax {when.get('versions', {}).get('jax', 'unknown')}"
+        name += f", commit {when.get('commit', 'unknown')}"
+        loads[name] = max(loads.get(name, 0.0), row.get("load_average", max(when.get("load_average") or [0.0])))
+    return "; ".join(f"{name}, load average at most {load:.1f}" for name, load in loads.items())
+
+
 def rmd17(data: dict) -> str:
     rows = []
     for row in data["rows"]:
@@ -205,28 +216,28 @@ def orbit_models(data: dict) -> str:
 
 def models(data: dict) -> str:
     """Energy and forces of networks, beside the package each of them comes from."""
-    rows = []
+    groups: dict[tuple, list[dict]] = {}
     for row in data["rows"]:
-        if "failed" in row:
-            continue
-        time = row["model"]
-        per_atom = row.get("us_per_atom model", {})
-        one = "per atom" if per_atom else "per call"
-        wall, cpu = (per_atom["wall"], per_atom["cpu"]) if per_atom else (1e6 * time["wall_s"], 1e6 * time["cpu_s"])
-        rows.append(
-            [
-                f"{row['tool']}: {row['row']}",
-                row["system"],
-                str(row["threads"]),
-                f"{number(wall)} {one}",
-                number(cpu),
-                number(row.get("peak_MB")),
-            ]
-        )
-    headers = ["", "system", "threads", "µs", "µs of CPU time", "peak memory, MB"]
+        if "failed" not in row:
+            groups.setdefault((row["row"], row["system"], row["threads"]), []).append(row)
+    rows, shown = [], []
+    for (name, system, threads), found in groups.items():
+        own = [row for row in found if row["tool"] == "jorbit"]
+        for peer in [row for row in found if row["tool"] != "jorbit"] or [None]:
+            cells = [name, system, str(threads)]
+            for row in (*own, peer):
+                cells.append("-" if row is None else number(row["us_per_atom model"]["wall"]))
+            cells.insert(4, "-" if peer is None else peer["tool"])
+            faster = None if peer is None else peer["model"]["wall_s"] / own[0]["model"]["wall_s"]
+            cells.append(number(faster, 2))
+            cells += [number(None if row is None else row.get("peak_MB")) for row in (*own, peer)]
+            rows.append(cells)
+        shown += found
+    headers = ["", "system", "threads", "jorbit, µs/atom", "beside", "µs/atom", "times faster"]
+    headers += ["jorbit, peak MB", "peak MB"]
     return (
-        f"**Networks**: {data['what']}\n\n{table(headers, rows)}\n\n"
-        f"Measured {conditions(data['rows'][-1]['environment'])}."
+        f"**Networks**: {data['what']} (8 octanols: 216 atoms). Waiting time with the neighbours given.\n\n"
+        f"{table(headers, rows)}\n\nMeasured {days_of_rows(shown)}."
     )
 
 
@@ -263,6 +274,23 @@ def sgdml_orbits(data: dict) -> str:
     )
 
 
+def sgdml_large(data: dict) -> str:
+    """The iterative solver on a molecule whose kernel matrix fits nowhere."""
+    rows = []
+    for row in data["rows"]:
+        cells = [row["molecule"], str(row["n_atoms"]), str(row["n_train"]), f"{row['n_rows']:,}"]
+        cells += [number(row["closed_form_gib"]), number(row["memory_gib"]), str(row["iterations"])]
+        cells += [number(row["fit_seconds"]["wall_s"]), number(row["fit_seconds"]["cpu_s"])]
+        cells += [number(row["force_mae_mev_per_angstrom"]), number(row["mean_force_mev_per_angstrom"])]
+        rows.append(cells)
+    headers = ["", "atoms", "frames", "equations", "closed form, GiB", "given, GiB", "iterations", "fit, s"]
+    headers += ["CPU s", "force MAE, meV/Å", "mean force"]
+    return (
+        "**sGDML, iterative**: conjugate gradients behind a Nyström preconditioner, matrix-free, within the memory "
+        f"given; labels GFN2-xTB.\n\n{table(headers, rows)}\n\nMeasured {days_of_rows(data['rows'])}."
+    )
+
+
 def gap(data: dict) -> str:
     """Gaussian processes beside quippy's, and whether their standard deviations are right."""
     rows = []
@@ -286,8 +314,8 @@ def gap(data: dict) -> str:
     headers += ["rms error / predicted, forces", "energies", "rank correlation, forces"]
     return (
         f"**GAP**: {data['what']}. The last columns are of standard deviations on test frames, scaled on every second "
-        f"frame, judged by the others. Rows without those of forces: as they come from the fit, which had stresses, "
-        f"too.\n\n{table(headers, rows)}\n\n"
+        f"frame, judged by the others.\n\n"
+        f"{table(headers, rows)}\n\n"
         f"Measured {conditions(data['rows'][-1]['environment'])}."
     )
 

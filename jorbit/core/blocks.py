@@ -9,7 +9,7 @@ from jax import Array
 
 
 def map_atom_blocks(
-    function: Callable[..., Any], inputs: tuple[Array, ...], block: int, *, everywhere: bool = False
+    function: Callable[..., Any], inputs: tuple[Any, ...], block: int, *, everywhere: bool = False
 ) -> Any:
     """function(*inputs) with its temporaries held for `block` atoms at a time.
 
@@ -20,7 +20,7 @@ def map_atom_blocks(
     Args:
         function: takes arrays whose first axis is atoms, returns arrays (or a tree of them) whose first axis is atoms;
             an atom's results may depend on that atom's inputs only.
-        inputs: arrays [atoms, ...].
+        inputs: arrays [atoms, ...], or trees of them.
         block: atoms per block.
         everywhere: use blocks on every device.
 
@@ -28,9 +28,27 @@ def map_atom_blocks(
         >>> map_atom_blocks(lambda x: 2.0 * x, (jnp.arange(5.0),), block=2).tolist()
         [0.0, 2.0, 4.0, 6.0, 8.0]
     """
-    n_atoms = inputs[0].shape[0]
-    if n_atoms <= block or not (everywhere or jax.default_backend() == "cpu"):
+    n_atoms = jax.tree.leaves(inputs)[0].shape[0]
+    if not in_blocks(n_atoms, block, everywhere=everywhere):
         return function(*inputs)
+    results = map_blocks(lambda one: function(*one), inputs, block)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_atoms], results)
+
+
+def in_blocks(n_atoms: int, block: int, *, everywhere: bool = False) -> bool:
+    """Whether so many atoms are computed in blocks, see `map_atom_blocks`."""
+    return n_atoms > block and (everywhere or jax.default_backend() == "cpu")
+
+
+def map_blocks(function: Callable[[Any], Any], inputs: Any, block: int) -> Any:
+    """Results of function(block of the inputs), stacked [blocks, ...]; the last block is filled up with its last atom.
+
+    Args:
+        function: takes a tree like `inputs`, of one block; computed again in the reverse pass.
+        inputs: tree of arrays [atoms, ...].
+        block: atoms per block.
+    """
+    n_atoms = jax.tree.leaves(inputs)[0].shape[0]
     n_blocks = -(-n_atoms // block)
     room = n_blocks * block - n_atoms
 
@@ -38,8 +56,4 @@ def map_atom_blocks(
         a = jnp.pad(a, [(0, room)] + [(0, 0)] * (a.ndim - 1), mode="edge")
         return a.reshape(n_blocks, block, *a.shape[1:])
 
-    def joined(a: Array) -> Array:
-        return a.reshape(n_blocks * block, *a.shape[2:])[:n_atoms]
-
-    results = jax.lax.map(jax.checkpoint(lambda one: function(*one)), tuple(cut(a) for a in inputs))
-    return jax.tree.map(joined, results)
+    return jax.lax.map(jax.checkpoint(function), jax.tree.map(cut, inputs))

@@ -6,16 +6,15 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.radial import bessel, gaussians
-from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
+from jorbit.core.neighbor_sums import neighbor_sums
 from jorbit.core.outputs import AtomOutputs
 from jorbit.models.layers.atom_network import Layer, linear, silu
 from jorbit.models.layers.envelopes import check_envelope, envelope
 from jorbit.models.layers.ewald_messages import EwaldNetwork
 
 RADIAL = {"bessel": bessel, "gaussian": gaussians}
-AT_ONCE = 256  # atoms; gradients of forces of mapped blocks, as in training, take long to compile
 
 
 class PaiNN(EwaldNetwork):
@@ -35,7 +34,7 @@ class PaiNN(EwaldNetwork):
         envelope: "polynomial", "quadratic" (both smooth to second derivatives at the cutoff) or "cosine" (the second
             derivative jumps there).
         softening: of norms.
-        block: atoms computed together on a CPU, when there are more than 256.
+        block: atoms whose messages are computed together on a CPU.
         total_charge, ewald_widths, ewald_channels, ewald_accuracy, ewald_max_length: the total charge as an input, and
             messages at all distances, see `jorbit.models.layers.ewald_messages.EwaldNetwork`.
 
@@ -53,7 +52,7 @@ class PaiNN(EwaldNetwork):
     radial: str = "bessel"
     envelope: str = "polynomial"
     softening: float = 0.01
-    block: int = 16
+    block: int = 8
 
     @classmethod
     def tiny(cls, n_species: int = 2) -> "PaiNN":
@@ -72,9 +71,11 @@ class PaiNN(EwaldNetwork):
         if self.radial not in RADIAL:
             raise ConfigError(f"Wanted radial functions in {sorted(RADIAL)}, got {self.radial!r}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
-        block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
+        block = self.block
         average = self.average_neighbors(dtype)
         vectors, filled = pair_vectors(graph, neighbors), neighbors.mask.astype(dtype)
+        r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
+        pairs = (vectors / r[..., None], r, filled)
         scalars, tensors = self.embedding(graph, n, dtype), None
         for layer in range(self.n_layers):
             filters, bias = self.layer(f"filter_{layer}", self.n_radial, 3 * n, dtype)
@@ -85,52 +86,49 @@ class PaiNN(EwaldNetwork):
                 self.layer(f"update_{layer}_0", 2 * n, n, dtype),
                 self.layer(f"update_{layer}_1", n, 3 * n, dtype),
             )
-            inputs = (vectors, filled, scalars, sent[neighbors.index])
-            if tensors is not None:
-                inputs = (*inputs, tensors, tensors[neighbors.index])
-
-            def one(
-                vectors: Array,
-                filled: Array,
-                scalars: Array,
-                sent: Array,
-                tensors: Array | None = None,
-                others: Array | None = None,
-                weights: tuple = (filters, bias, *maps, update),
-            ) -> tuple[Array, Array]:
-                filters, bias, left, right, update = weights
-                scalars, tensors = self._message(vectors, filled, scalars, sent, tensors, others, filters, bias)
-                return self._update(scalars, tensors, left, right, update)
-
+            said = (sent,) if tensors is None else (sent, tensors)
+            heard = neighbor_sums(self._heard, self._told, (filters, bias), pairs, said, neighbors.index, block)
             far = self.far_messages(layer, scalars, graph)
-            scalars, tensors = map_atom_blocks(one, inputs, block)
+            change = heard[1] if tensors is None else tensors + heard[1]
+            scalars, tensors = self._update(scalars + heard[0], change, *maps, update)
             scalars = scalars + far
         hidden = silu(scalars, self.layer("readout_0", n, max(n // 2, 1), dtype))
         energy = linear(hidden, self.layer("readout_1", max(n // 2, 1), 1, dtype))[:, 0]
         return self.energies(graph, energy, scalars)
 
-    def _message(
-        self,
-        vectors: Float[Array, "atoms slots 3"],
-        filled: Float[Array, "atoms slots"],
-        scalars: Float[Array, "atoms features"],
-        sent: Float[Array, "atoms slots three_features"],
-        tensors: Float[Array, "atoms 3 features"] | None,
-        others: Float[Array, "atoms slots 3 features"] | None,
-        filters: Array,
-        bias: Array,
-    ) -> tuple[Array, Array]:
-        r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
-        fade = envelope(self.envelope, r, self.cutoff)[..., None]
-        radial = (RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade).reshape(-1, self.n_radial) @ filters
-        weighted = sent * (radial.reshape(sent.shape) + fade * bias[None, None])
-        to_scalars, along, across = jnp.split(weighted, 3, axis=-1)
-        # Sums over slots are products, see jorbit.core.graph.sum_over_slots.
-        scalars = scalars + jnp.einsum("as,asf->af", filled, to_scalars)
-        change = jnp.einsum("asx,asf->axf", vectors / r[..., None], along)
-        if tensors is not None and others is not None:
-            change = change + tensors + jnp.einsum("as,asxf->axf", filled, across[:, :, None, :] * others)
-        return scalars, change
+    def _filters(self, weights: Layer, r: Float[Array, "atoms slots"], filled: Float[Array, "atoms slots"]) -> Array:
+        """W(r_ij), [atoms, slots, 3 features]; 0 for empty slots."""
+        matrix, bias = weights
+        fade = (filled * envelope(self.envelope, r, self.cutoff))[..., None]
+        radial = jnp.concatenate([RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade, fade], axis=-1)
+        filters = radial.reshape(-1, self.n_radial + 1) @ jnp.concatenate([matrix, bias[None]])
+        return filters.reshape(*r.shape, -1)
+
+    def _heard(self, weights: Layer, pairs: tuple[Array, ...], said: tuple[Array, ...]) -> tuple[Array, Array]:
+        """What comes to the scalars and vectors of a block of atoms; sums over slots are products, see
+        `jorbit.core.graph.sum_over_slots`.
+        """
+        unit, r, filled = pairs
+        to_scalars, along, across = jnp.split(said[0] * self._filters(weights, r, filled), 3, axis=-1)
+        change = jnp.einsum("asx,asf->axf", unit, along)
+        if len(said) > 1:
+            change = change + jnp.einsum("as,asxf->axf", filled, across[:, :, None] * said[1])
+        return jnp.einsum("as,asf->af", filled, to_scalars), change
+
+    def _told(
+        self, weights: Layer, pairs: tuple[Array, ...], own: tuple[Array, ...], heard: tuple[Array, Array]
+    ) -> tuple[Array, ...]:
+        """The transpose of `_heard`, summed by the atom that says something; it is seen in the direction -unit."""
+        unit, r, filled = pairs
+        to_scalars, along, across = jnp.split(self._filters(weights, r, filled), 3, axis=-1)
+        scalar = jnp.einsum("as,asf->af", filled, to_scalars * heard[0])
+        slope = sum(unit[..., x, None] * heard[1][:, :, x] for x in range(3))
+        direct = -jnp.einsum("as,asf->af", filled, along * slope)
+        if len(own) == 1:
+            return (jnp.concatenate([scalar, direct, jnp.zeros_like(scalar)], axis=-1),)
+        turned = jnp.einsum("as,asxf->axf", filled, across[:, :, None] * heard[1])
+        last = own[0][:, None, 2 * self.n_features :]
+        return jnp.concatenate([scalar, direct, (turned * own[1]).sum(axis=1)], axis=-1), turned * last
 
     def _update(
         self, scalars: Array, tensors: Array, left: Array, right: Array, update: tuple[Layer, Layer]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from jorbit import Potential
 from jorbit.basis.moments import degree_slice, stf_tensor
@@ -13,12 +14,14 @@ from jorbit.core.errors import ConfigError
 from jorbit.core.outputs import BatchLabels
 from jorbit.core.species import SpeciesTable
 from jorbit.core.structure import Structure
+from jorbit.graphs.ase_atoms import from_ase
 from jorbit.models import MODELS
 from jorbit.models.hiphop import HipHop, InvariantMixing
 from jorbit.models.hipnn import HipNN
 from jorbit.models.layers.sensitivity import Sensitivities
-from jorbit.models.schnet import SchNet
+from jorbit.models.schnet import TABULATED, SchNet
 from jorbit.potential.derivatives import hessian_vector_product
+from jorbit.potential.predict import predict
 from jorbit.potential.refine import refine
 from jorbit.testing import systems, transformations
 from jorbit.testing.term_contract import perturbed
@@ -164,6 +167,24 @@ def test_energy_per_atom_of_a_crystal_does_not_depend_on_blocks(model, x64):
     potential, params = potential_of(model, cell)
     one, many = (energies(potential, params, transformations.repeated(cell, (n, n, n)))[: 8 * n**3] for n in (1, 3))
     np.testing.assert_allclose(many, np.tile(one, 27), rtol=1e-10)
+
+
+def test_filters_from_a_table_give_the_energies_and_forces_of_the_network(x64):
+    """SchNet of 216 atoms in float32 has its filters from a table, in float64 it has not."""
+    crystal = bulk("Si", cubic=True) * (3, 3, 3)
+    crystal.rattle(0.1, seed=1)
+    structure = from_ase(crystal)
+    model = SchNet(n_species=1, cutoff=4.0, n_features=16, n_interactions=2)
+    potential = Potential((model,), species=SpeciesTable.from_structures([structure]))
+    exact, single = (potential.graph(structure, dtype=dtype) for dtype in (np.float64, np.float32))
+    assert TABULATED <= single.n_atoms
+    params = perturbed(jax.jit(potential.init)(jax.random.key(0), exact), 0)
+    wanted = predict(potential, params, exact)
+    found = predict(potential, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), single)
+    assert found.forces.dtype == jnp.float32
+    for name, tolerance in (("forces", 3e-5), ("energies", 1e-5)):
+        one, other = (np.asarray(getattr(answer, name), float) for answer in (found, wanted))
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=tolerance * np.abs(other).max())
 
 
 @pytest.mark.slow
