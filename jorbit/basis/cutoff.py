@@ -17,7 +17,9 @@ def cosine_cutoff(r: Float[Array, "*batch"], cutoff: float) -> Float[Array, "*ba
     return jnp.where(inside, 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.where(inside, r, cutoff) / cutoff)), 0.0)
 
 
-def polynomial_cutoff(r: Float[Array, "*batch"], cutoff: float, power: int = 6) -> Float[Array, "*batch"]:
+def polynomial_cutoff(
+    r: Float[Array, "*batch"], cutoff: float, power: int = 6, *, continued: bool = False
+) -> Float[Array, "*batch"]:
     """Polynomial in x = r / cutoff with value, first and second derivative 0 at x = 1, and flat at x = 0.
 
     f(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2).
@@ -26,16 +28,16 @@ def polynomial_cutoff(r: Float[Array, "*batch"], cutoff: float, power: int = 6) 
         r: distances, Å.
         cutoff: Å.
         power: p; larger keeps the function near 1 for longer.
+        continued: go on with the polynomial outside, for tables that want smooth functions.
 
     References:
         Gasteiger, Groß and Günnemann, ICLR 2020 (arXiv:2003.03123) (envelope).
     """
-    x = r / cutoff
+    x, p = r / cutoff, float(power)
     inside = x < 1.0
-    x = jnp.where(inside, x, 0.0)
-    p = float(power)
+    x = x if continued else jnp.where(inside, x, 0.0)
     value = 1.0 - x**power * ((p + 1) * (p + 2) / 2 - x * (p * (p + 2) - x * p * (p + 1) / 2))
-    return jnp.where(inside, value, 0.0)
+    return value if continued else jnp.where(inside, value, 0.0)
 
 
 def quadratic_cutoff(r: Float[Array, "*batch"], cutoff: float, power: int = 3) -> Float[Array, "*batch"]:

@@ -99,7 +99,10 @@ def atomic_basis(
     number = weights["average"]
     x = r if shape.transform is None else transformed_distance(r, bond_lengths, shape.transform)
     inputs = radial_inputs(x, envelope, shape.cutoff, shape.n_bessel)
-    functions = hidden_units(inputs, weights["radial"])
+    if "units" in weights:
+        functions = weights["units"](r)
+    else:
+        functions = hidden_units(inputs, weights["radial"])
     if shape.density:
         number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[None, :, None]
     paths, last = shape.message_paths, weights["last"]
@@ -141,7 +144,8 @@ def layer_features(
 
     Args:
         shape: see LayerShape.
-        weights: radial, last, mix, products, update, skip, readout, average; scalars in a first layer.
+        weights: radial, last, mix, products, update, skip, readout, average; scalars in a first layer; units, a
+            function of distances in place of the hidden layers of `radial`.
         vectors: to the neighbours, Å; of length `cutoff` in empty slots.
         bond_lengths: of each pair, Å; used with `transform`.
         species_j: of the neighbours.

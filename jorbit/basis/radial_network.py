@@ -1,13 +1,18 @@
 """Radial functions made by a small network of Bessel functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.radial import bessel
+from jorbit.basis.tables import Tabulated
+
+KNOTS = 16  # of a table, for each Bessel function
 
 # 1 / sqrt(E[silu(x)^2]) for normal x (by quadrature; a test repeats it): a layer keeps the variance 1 of its inputs
 SILU_NORM = 1.6765324703310907
@@ -36,3 +41,29 @@ def radial_inputs(
 ) -> Float[Array, "*batch n_bessel"]:
     """Bessel functions that vanish at the cutoff with two derivatives."""
     return envelope[..., None] * bessel(r, cutoff, n_bessel)
+
+
+def tabulated_units(
+    kernels: Sequence[Float[Array, "_ _"]], cutoff: float, n_bessel: int, power: int
+) -> Callable[[Array], Array]:
+    """`hidden_units` of Bessel functions as a function of distances [*batch], from a table where that is accurate.
+
+    Args:
+        kernels: of `hidden_units`.
+        cutoff: Å; the units are zero there and beyond.
+        n_bessel: functions that enter the network.
+        power: of the polynomial cutoff.
+    """
+
+    def network(kernels: Sequence[Array], r: Array) -> Array:
+        envelope = polynomial_cutoff(r, cutoff, power, continued=True)
+        return hidden_units(radial_inputs(r, envelope, cutoff, n_bessel), kernels)
+
+    table = Tabulated(network, cutoff, KNOTS * n_bessel)
+    prepared = table.prepared(kernels, kernels[0].dtype)
+
+    def units(r: Array) -> Array:
+        values = table(prepared, r.reshape(-1)).reshape(*r.shape, -1)
+        return jnp.where((r < cutoff)[..., None], values, 0.0)
+
+    return units

@@ -1,16 +1,20 @@
 """Functions of the distance from a table: quintic splines through values on evenly spaced knots."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 ORDER = 5  # of the pieces
 DENSE = 256  # rows of a table up to which a change of it is a product with all rows: reversed, faster than scattering
+FROM = 128  # atoms from which on a table is worth making in each call
+VALUES, SLOPES = 1e-5, 1e-4  # errors of a table that is used, of the largest value and slope
 _MARGIN = 24  # knots outside the interval; what lies beyond counts for less than 1e-8 within
 # Pieces of the cardinal spline on [0, 1] as polynomials, constants first: of the coefficients k, k + 1, ..., k + 5.
 _PIECES = (
@@ -26,6 +30,11 @@ _PIECES = (
     )
     / 120.0
 )
+
+
+def tabulated(n_atoms: int, dtype: jax.typing.DTypeLike) -> bool:
+    """Whether functions of the distance come from tables: in float32, which hides their error, and for many atoms."""
+    return jnp.dtype(dtype) == jnp.float32 and n_atoms >= FROM
 
 
 def spline_table(
@@ -82,7 +91,49 @@ def _pieces(table: Array, t: Array, derivative: int) -> tuple[Array, list[Array]
         for constant in piece[-2::-1]:
             weight = weight * u + float(constant)
         weights.append(weight)
-    return jax.lax.optimization_barrier((first.astype(jnp.int32), weights))  # or XLA finds them for each channel
+    return lax.optimization_barrier((first.astype(jnp.int32), weights))  # or XLA finds them for each channel
+
+
+@dataclasses.dataclass(frozen=True)
+class Tabulated:
+    """A function of the distance that comes from a table where that is accurate, and else from itself.
+
+    In every call values and slopes of the spline are compared with the function's between the knots: parameters change
+    in training, and a network may be sharper than its table is fine. Where values differ by more than 1e-5 of the
+    largest or slopes by more than 1e-4, all of them are the function's own.
+
+    Attributes:
+        function: values [pairs, width] from a tree of weights and distances [pairs].
+        end: of the table, Å.
+        n_intervals: of the table.
+    """
+
+    function: Callable[[Any, Array], Array]
+    end: float
+    n_intervals: int
+
+    def prepared(self, weights: Any, dtype: jax.typing.DTypeLike) -> tuple[Any, Array, Array]:
+        """Weights, the table, and 1 where the table is accurate or 0, for `__call__`."""
+        table = spline_table(lambda r: self.function(weights, r), self.end, self.n_intervals, dtype)
+        between = np.arange(self.n_intervals) + np.where(np.arange(self.n_intervals) % 2, 0.5, 0.25)
+        between = jnp.asarray(between * (self.end / self.n_intervals), dtype)
+        fixed, rows = lax.stop_gradient((weights, table))
+        known = jax.jvp(lambda r: self.function(fixed, r), (between,), (jnp.ones_like(between),))
+        accurate = jnp.asarray(True)
+        for order, (exact, most) in enumerate(zip(known, (VALUES, SLOPES), strict=True)):
+            error = jnp.abs(spline_values(rows, between, self.end, order) - exact).max()
+            accurate = accurate & (error <= most * jnp.abs(exact).max())
+        return weights, table, accurate.astype(dtype)
+
+    def __call__(self, prepared: tuple[Any, Array, Array], r: Float[Array, " pairs"]) -> Float[Array, "pairs width"]:
+        """Values at distances r."""
+        weights, table, accurate = prepared
+        # Checkpointed, or each of both branches keeps what the other would want for its reverse pass.
+        branches = [
+            jax.checkpoint(lambda weights, table, r: spline_values(table, r, self.end)),
+            jax.checkpoint(lambda weights, table, r: self.function(weights, r)),
+        ]
+        return lax.cond(accurate > 0.5, *branches, weights, table, r)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -11,6 +11,8 @@ from jax import Array
 
 from jorbit.basis.equivariant_layer import LayerShape, layer_features, mix_degrees
 from jorbit.basis.label_embedding import Factored, LabelEmbedding, label_embedding
+from jorbit.basis.radial_network import tabulated_units
+from jorbit.basis.tables import tabulated
 from jorbit.core.blocks import map_atom_blocks
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
@@ -143,7 +145,9 @@ class MACE(AtomNetwork):
         energy = jnp.zeros_like(graph.positions[:, 0])
         for layer in range(self.n_layers):
             shape = self.layer_shape(layer)
-            weights = self._layer_weights(layer, shape, dtype) | {"average": average}
+            weights: dict[str, Any] = self._layer_weights(layer, shape, dtype) | {"average": average}
+            if self.transform is None and tabulated(graph.n_atoms, dtype):
+                weights["units"] = tabulated_units(weights["radial"], self.cutoff, self.n_bessel, self.power)
             inputs = (*pairs, features)
             up = {
                 l: self._normal(f"up_{layer}_{l}", dtype, self.channels, self.channels) for l in range(shape.l_in + 1)

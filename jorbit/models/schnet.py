@@ -1,5 +1,6 @@
 """SchNet: continuous filters of the distance multiply the neighbours' features."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.radial import gaussians
-from jorbit.basis.tables import spline_table, spline_values
+from jorbit.basis.tables import Tabulated, tabulated
 from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.neighbor_sums import neighbor_sums
 from jorbit.core.ops import safe_norm
@@ -19,7 +20,6 @@ from jorbit.models.layers.ewald_messages import EwaldNetwork
 from jorbit.models.layers.residual import dense
 
 BLOCK = 16  # atoms whose filters fit in a core's cache
-TABULATED = 128  # atoms from which on filters come from a table, in float32
 KNOTS = 4  # of the table, for each distance between Gaussians
 
 
@@ -112,14 +112,11 @@ class ContinuousFilter(nn.Module):
             hidden = shifted_softplus(gaussians(r, self.cutoff, self.n_gaussians) @ first + bias[0])
             return hidden @ second + bias[1]
 
-        def from_table(table: Any, r: Array) -> Array:
-            return spline_values(table, r, self.cutoff)
-
-        weights, filters = (first, second, *bias), network
-        if dtype == jnp.float32 and len(h) >= TABULATED:
-            n_intervals, exact = KNOTS * max(self.n_gaussians - 1, 1), weights
-            weights = spline_table(lambda r: network(exact, r), self.cutoff, n_intervals, dtype)
-            filters = from_table
+        weights: Any = (first, second, *bias)
+        filters: Callable[[Any, Array], Array] = network
+        if tabulated(len(h), dtype):
+            filters = Tabulated(network, self.cutoff, KNOTS * max(self.n_gaussians - 1, 1))
+            weights = filters.prepared(weights, dtype)
 
         def summed(weights: Any, pairs: tuple[Array, Array], said: Array) -> Array:
             r, filled = (x.reshape(-1) for x in pairs)

@@ -10,6 +10,7 @@ from ase.build import bulk
 
 from jorbit import Potential
 from jorbit.basis.moments import degree_slice, stf_tensor
+from jorbit.basis.tables import tabulated
 from jorbit.core.errors import ConfigError
 from jorbit.core.outputs import BatchLabels
 from jorbit.core.species import SpeciesTable
@@ -19,7 +20,9 @@ from jorbit.models import MODELS
 from jorbit.models.hiphop import HipHop, InvariantMixing
 from jorbit.models.hipnn import HipNN
 from jorbit.models.layers.sensitivity import Sensitivities
-from jorbit.models.schnet import TABULATED, SchNet
+from jorbit.models.mace import MACE
+from jorbit.models.nequip import NequIP
+from jorbit.models.schnet import SchNet
 from jorbit.potential.derivatives import hessian_vector_product
 from jorbit.potential.predict import predict
 from jorbit.potential.refine import refine
@@ -169,15 +172,23 @@ def test_energy_per_atom_of_a_crystal_does_not_depend_on_blocks(model, x64):
     np.testing.assert_allclose(many, np.tile(one, 27), rtol=1e-10)
 
 
-def test_filters_from_a_table_give_the_energies_and_forces_of_the_network(x64):
-    """SchNet of 216 atoms in float32 has its filters from a table, in float64 it has not."""
+@pytest.mark.parametrize(
+    "model",
+    [
+        SchNet(n_species=1, cutoff=4.0, n_features=16, n_interactions=2),
+        MACE(n_species=1, cutoff=4.0, channels=4, l_max=1, n_layers=1),
+        pytest.param(NequIP(n_species=1, cutoff=4.0, channels=4, l_max=1, n_layers=2), marks=pytest.mark.slow),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_functions_from_a_table_give_the_energies_and_forces_of_the_network(model, x64):
+    """Of 216 atoms in float32 functions of the distance come from a table, in float64 they do not."""
     crystal = bulk("Si", cubic=True) * (3, 3, 3)
     crystal.rattle(0.1, seed=1)
     structure = from_ase(crystal)
-    model = SchNet(n_species=1, cutoff=4.0, n_features=16, n_interactions=2)
     potential = Potential((model,), species=SpeciesTable.from_structures([structure]))
     exact, single = (potential.graph(structure, dtype=dtype) for dtype in (np.float64, np.float32))
-    assert TABULATED <= single.n_atoms
+    assert tabulated(single.n_atoms, single.positions.dtype) and not tabulated(exact.n_atoms, exact.positions.dtype)
     params = perturbed(jax.jit(potential.init)(jax.random.key(0), exact), 0)
     wanted = predict(potential, params, exact)
     found = predict(potential, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), single)
