@@ -116,6 +116,9 @@ def binned(off: np.ndarray, expected: np.ndarray, n: int = 10) -> list[dict[str,
     ]
 
 
+SMALLEST = 1e-3  # meV/Å, of what is drawn
+
+
 def plot(rows: list[dict]) -> None:
     """Errors against predicted deviations: forces in ten parts, energies frame by frame."""
     import matplotlib
@@ -128,14 +131,15 @@ def plot(rows: list[dict]) -> None:
         if "force_bins_mev_per_angstrom" not in row:
             continue
         name, bins = f"{row['element']}, {row['scales']}", row["force_bins_mev_per_angstrom"]
-        left.plot([b["predicted"] for b in bins], [b["error"] for b in bins], "o-", label=name)
+        felt = [b for b in bins if b["predicted"] > SMALLEST]  # perfect crystals have no forces, and no error
+        left.plot([b["predicted"] for b in felt], [b["error"] for b in felt], "o-", label=name)
         errors = np.abs(row["energy_errors_mev_per_atom"])
         right.plot(row["energy_predicted_mev_per_atom"], errors, "o", label=name)
     for axes, unit, what in ((left, "meV/Å", "RMS error of forces"), (right, "meV/atom", "|error| of energies")):
         axes.set(xscale="log", yscale="log", xlabel=f"predicted standard deviation, {unit}", ylabel=f"{what}, {unit}")
         ends = [min(*axes.get_xlim(), *axes.get_ylim()), max(*axes.get_xlim(), *axes.get_ylim())]
         axes.plot(ends, ends, "k:", lw=1)
-    left.legend(frameon=False)
+    right.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(RESULTS / "gap_calibration.png", dpi=120)
 
 

@@ -23,7 +23,7 @@ def ladder(data: dict) -> str:
                 number(row["fit_seconds"]["cpu_s"], 2),
                 number(row["us_per_atom"]),
             ]
-            for row in members
+            for row in sorted(members, key=lambda row: row["force_mae_mev_per_angstrom"])
         ]
         headers = ["model", "force MAE, meV/Å", "energy MAE, meV", "parameters", "training, processor s", "µs/atom"]
         published = ", ".join(f"{name} {force:g}" for name, (_, force) in members[0]["published"].items())

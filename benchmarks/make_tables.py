@@ -41,6 +41,7 @@ BEGIN, END = "<!-- benchmarks: begin (written by benchmarks/make_tables.py) -->"
 
 TABLES: dict[str, Callable[[dict], str]] = {
     "rmd17": rmd17,
+    "ladder": ladder,
     "3bpa": bpa,
     "ace_speed": ace_speed_briefly,
     "neighbors": neighbors,
@@ -61,7 +62,6 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "sgdml_large": sgdml_large,
     "sgdml_rmd17": sgdml_rmd17,
     "sgdml_orbits": sgdml_orbits,
-    "ladder": ladder,
     "methane": methane,
     "molecules": molecules,
     "networks": networks,

@@ -299,7 +299,7 @@ def work_mlip(model: str, system: str, options: argparse.Namespace) -> dict:
         raise SystemExit("mlip trains by its own loop only: not measured")
     atoms = systems(system)[0]
     if not atoms.pbc.any():
-        atoms.cell = 40.0  # its graphs want a cell
+        atoms.cell = [40.0, 40.0, 40.0]  # its graphs want a cell
         atoms.pbc = False
     info = DatasetInfo(
         atomic_energies_map={int(z): 0.0 for z in set(atoms.numbers)},

@@ -26,7 +26,8 @@ def neighbor_sums(
 
     The derivative by what a sender j says is a sum over those who hear it. Every pair stands in the lists of both atoms
     (pairs just at the cutoff, whose messages vanish, excepted), so these are j's own neighbours: the reverse pass
-    gathers their cotangents where JAX would keep the rows of all pairs and scatter them.
+    gathers their cotangents where JAX would keep the rows of all pairs and scatter them. An atom whose own list is left
+    empty, as at the rim of a domain, gets no derivative: what it says must not depend on positions.
 
     Args:
         summed: takes weights, pairs [block, slots, ...] and what the neighbours say [block, slots, ...]; returns

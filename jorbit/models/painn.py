@@ -71,7 +71,6 @@ class PaiNN(EwaldNetwork):
         if self.radial not in RADIAL:
             raise ConfigError(f"Wanted radial functions in {sorted(RADIAL)}, got {self.radial!r}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
-        block = self.block
         average = self.average_neighbors(dtype)
         vectors, filled = pair_vectors(graph, neighbors), neighbors.mask.astype(dtype)
         r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
@@ -87,7 +86,7 @@ class PaiNN(EwaldNetwork):
                 self.layer(f"update_{layer}_1", n, 3 * n, dtype),
             )
             said = (sent,) if tensors is None else (sent, tensors)
-            heard = neighbor_sums(self._heard, self._told, (filters, bias), pairs, said, neighbors.index, block)
+            heard = neighbor_sums(self._heard, self._told, (filters, bias), pairs, said, neighbors.index, self.block)
             far = self.far_messages(layer, scalars, graph)
             change = heard[1] if tensors is None else tensors + heard[1]
             scalars, tensors = self._update(scalars + heard[0], change, *maps, update)
