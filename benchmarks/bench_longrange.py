@@ -306,8 +306,13 @@ def plot(rows: list[dict]) -> None:
     pairs = list(dict.fromkeys(pair for pair, _, _ in curves))
     if not pairs:
         return
-    figure, panels = plt.subplots(1, len(pairs), figsize=(4.4 * len(pairs), 4.0), layout="constrained", squeeze=False)
-    for axes, pair in zip(panels[0], pairs, strict=True):
+    columns = min(len(pairs), 3)
+    n_rows = -(-len(pairs) // columns)
+    size = (4.4 * columns, 3.6 * n_rows)
+    figure, panels = plt.subplots(n_rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for unused in panels.flat[len(pairs) :]:
+        unused.set_visible(False)
+    for axes, pair in zip(panels.flat, pairs, strict=False):
         mine = [(model, curve) for p, model, curve in curves if p == pair]
         distance, label = mine[0][1][:, :2].T
         axes.plot(distance, label, "ko", ms=4, label="HSE06")

@@ -21,6 +21,7 @@ from result_tables import (
     gap,
     lammps,
     models,
+    models_briefly,
     neighbors,
     orbit_models,
     orbits,
@@ -48,10 +49,11 @@ TABLES: dict[str, Callable[[dict], str]] = {
     "pruning": pruning,
     "orbit_models": orbit_models,
     "sgdml": sgdml,
-    "models": models,
+    "models": models_briefly,
 }
 MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "ace_speed": ace_speed,
+    "models": models,
     "orbits": orbits,
     "gap": gap,
     "longrange": longrange,

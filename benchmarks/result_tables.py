@@ -214,10 +214,17 @@ def orbit_models(data: dict) -> str:
     )
 
 
+def models_briefly(data: dict) -> str:
+    """Crystals on one thread."""
+    rows = [row for row in data["rows"] if row["system"].startswith("Si") and row["threads"] == 1]
+    more = "[docs/benchmarks.md](docs/benchmarks.md) has molecules, training and two threads."
+    return f"{models({**data, 'rows': rows})} {more}"
+
+
 def models(data: dict) -> str:
     """Energy and forces of networks, beside the package each of them comes from."""
     groups: dict[tuple, list[dict]] = {}
-    for row in data["rows"]:
+    for row in sorted(data["rows"], key=lambda row: (row["row"], row["system"], row["threads"])):
         if "failed" not in row:
             groups.setdefault((row["row"], row["system"], row["threads"]), []).append(row)
     rows, shown = [], []
