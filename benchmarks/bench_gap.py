@@ -23,6 +23,7 @@ from pruning_linear import SYSTEMS
 N_POINTS = 600
 NOISE = {"sigma_energy": 0.001, "sigma_forces": 0.05}
 KINDS = {"fixed": "fixed", "likelihood": "marginal likelihood", "bodies": "fixed, with a two-body kernel"}
+SMALLEST = 1e-3  # meV/Å, predicted, of what is drawn
 
 
 def run(element: str, kind: str) -> dict:
@@ -114,9 +115,6 @@ def binned(off: np.ndarray, expected: np.ndarray, n: int = 10) -> list[dict[str,
         }
         for p in parts
     ]
-
-
-SMALLEST = 1e-3  # meV/Å, of what is drawn
 
 
 def plot(rows: list[dict]) -> None:

@@ -1,5 +1,6 @@
 """Radial functions made by a small network of Bessel functions."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -43,27 +44,30 @@ def radial_inputs(
     return envelope[..., None] * bessel(r, cutoff, n_bessel)
 
 
-def tabulated_units(
-    kernels: Sequence[Float[Array, "_ _"]], cutoff: float, n_bessel: int, power: int
+def units_of_distance(
+    kernels: Sequence[Float[Array, "_ _"]], cutoff: float, n_bessel: int, power: int, *, table: bool
 ) -> Callable[[Array], Array]:
-    """`hidden_units` of Bessel functions as a function of distances [*batch], from a table where that is accurate.
+    """`hidden_units` of Bessel functions as a function of distances [*batch]; zero at the cutoff and beyond.
 
     Args:
         kernels: of `hidden_units`.
-        cutoff: Å; the units are zero there and beyond.
+        cutoff: Å.
         n_bessel: functions that enter the network.
         power: of the polynomial cutoff.
+        table: from a table where that is accurate, see `jorbit.basis.tables.Tabulated`.
     """
 
-    def network(kernels: Sequence[Array], r: Array) -> Array:
-        envelope = polynomial_cutoff(r, cutoff, power, continued=True)
+    def network(kernels: Sequence[Array], r: Array, *, continued: bool = False) -> Array:
+        envelope = polynomial_cutoff(r, cutoff, power, continued=continued)
         return hidden_units(radial_inputs(r, envelope, cutoff, n_bessel), kernels)
 
-    table = Tabulated(network, cutoff, KNOTS * n_bessel)
-    prepared = table.prepared(kernels, kernels[0].dtype)
+    if not table:
+        return functools.partial(network, kernels)
+    smooth = Tabulated(functools.partial(network, continued=True), cutoff, KNOTS * n_bessel)
+    prepared = smooth.prepared(kernels, kernels[0].dtype)
 
     def units(r: Array) -> Array:
-        values = table(prepared, r.reshape(-1)).reshape(*r.shape, -1)
+        values = smooth(prepared, r.reshape(-1)).reshape(*r.shape, -1)
         return jnp.where((r < cutoff)[..., None], values, 0.0)
 
     return units

@@ -11,9 +11,9 @@ from jax import Array
 
 from jorbit.basis.equivariant_layer import LayerShape, layer_features, mix_degrees
 from jorbit.basis.label_embedding import Factored, LabelEmbedding, label_embedding
-from jorbit.basis.radial_network import tabulated_units
+from jorbit.basis.radial_network import units_of_distance
 from jorbit.basis.tables import tabulated
-from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.blocks import map_atom_blocks, shared_block
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.ops import gather_neighbors
@@ -52,7 +52,7 @@ class MACE(AtomNetwork):
             `jorbit.basis.label_embedding`).
         parents: element of each species, for "add" and "factored"; None = each its own.
         rank: of "factored".
-        block: atoms computed together on a CPU, when there are more than 256.
+        block: atoms computed together on one thread of a CPU, when there are more than 256; several threads take more.
 
     Example:
         >>> MACE(n_species=1).needs.cutoff
@@ -132,7 +132,7 @@ class MACE(AtomNetwork):
     def __call__(self, graph: Graph, upstream: AtomOutputs) -> AtomOutputs:
         self._check()
         dtype, neighbors = graph.positions.dtype, graph.within(self.cutoff)
-        block = self.block if graph.n_atoms > AT_ONCE else graph.n_atoms
+        block = shared_block(self.block) if graph.n_atoms > AT_ONCE else graph.n_atoms
         average = self.average_neighbors(dtype)
         vectors = pair_vectors(graph, neighbors)
         lengths = jnp.zeros_like(vectors[..., 0])
@@ -147,7 +147,9 @@ class MACE(AtomNetwork):
             shape = self.layer_shape(layer)
             weights: dict[str, Any] = self._layer_weights(layer, shape, dtype) | {"average": average}
             if self.transform is None and tabulated(graph.n_atoms, dtype):
-                weights["units"] = tabulated_units(weights["radial"], self.cutoff, self.n_bessel, self.power)
+                weights["units"] = units_of_distance(
+                    weights["radial"], self.cutoff, self.n_bessel, self.power, table=True
+                )
             inputs = (*pairs, features)
             up = {
                 l: self._normal(f"up_{layer}_{l}", dtype, self.channels, self.channels) for l in range(shape.l_in + 1)

@@ -12,14 +12,8 @@ from jaxtyping import Float
 
 from jorbit.basis.angular import real_spherical_harmonics
 from jorbit.basis.coupling import coupled_degrees
-from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.equivariant_layer import species_linear
-from jorbit.basis.radial_network import (
-    hidden_units,
-    normalized_silu,
-    radial_inputs,
-    tabulated_units,
-)
+from jorbit.basis.radial_network import normalized_silu, units_of_distance
 from jorbit.basis.tables import tabulated
 from jorbit.basis.tensor_messages import MessagePath, degree_slice, neighbor_message
 from jorbit.core.blocks import map_atom_blocks
@@ -123,8 +117,9 @@ class NequIP(AtomNetwork):
         features = {(0, 0): self.embedding(graph, n, dtype)[None]}
         for layer in range(self.n_layers):
             weights: Weights = self._weights(layer, dtype) | {"root": root}
-            if tabulated(graph.n_atoms, dtype):
-                weights["units"] = tabulated_units(weights["radial"], self.cutoff, self.n_bessel, self.power)
+            weights["units"] = units_of_distance(
+                weights["radial"], self.cutoff, self.n_bessel, self.power, table=tabulated(graph.n_atoms, dtype)
+            )
             sent = {kind: x @ weights["sent"][kind] for kind, x in features.items()}
             sent = jnp.concatenate([jnp.moveaxis(x, 0, 1) for x in sent.values()], axis=1)[neighbors.index]
             own = jnp.concatenate([jnp.moveaxis(x, 0, 1) for x in features.values()], axis=1)
@@ -178,11 +173,7 @@ class NequIP(AtomNetwork):
         kinds, made, n = self.kinds(layer), self.kinds(layer + 1), self.channels
         paths = self.paths(layer)
         r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
-        if "units" in weights:
-            functions = weights["units"](r)
-        else:
-            envelope = polynomial_cutoff(r, self.cutoff, self.power)
-            functions = hidden_units(radial_inputs(r, envelope, self.cutoff, self.n_bessel), weights["radial"])
+        functions = weights["units"](r)
         radial = (functions.reshape(-1, functions.shape[-1]) @ weights["last"]).reshape(*r.shape, len(paths), n)
         harmonics = real_spherical_harmonics(vectors / r[..., None], self.l_max)
         messages: dict[Kind, list[Array]] = {kind: [] for kind in made}

@@ -6,6 +6,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jorbit.basis.radial import bessel, gaussians
+from jorbit.core.blocks import shared_block
 from jorbit.core.errors import ConfigError
 from jorbit.core.graph import Graph, pair_vectors
 from jorbit.core.neighbor_sums import neighbor_sums
@@ -34,7 +35,7 @@ class PaiNN(EwaldNetwork):
         envelope: "polynomial", "quadratic" (both smooth to second derivatives at the cutoff) or "cosine" (the second
             derivative jumps there).
         softening: of norms.
-        block: atoms whose messages are computed together on a CPU.
+        block: atoms whose messages are computed together on one thread of a CPU; several threads take more.
         total_charge, ewald_widths, ewald_channels, ewald_accuracy, ewald_max_length: the total charge as an input, and
             messages at all distances, see `jorbit.models.layers.ewald_messages.EwaldNetwork`.
 
@@ -71,10 +72,10 @@ class PaiNN(EwaldNetwork):
         if self.radial not in RADIAL:
             raise ConfigError(f"Wanted radial functions in {sorted(RADIAL)}, got {self.radial!r}.")
         dtype, neighbors, n = graph.positions.dtype, graph.within(self.cutoff), self.n_features
-        average = self.average_neighbors(dtype)
+        average, block = self.average_neighbors(dtype), shared_block(self.block)
         vectors, filled = pair_vectors(graph, neighbors), neighbors.mask.astype(dtype)
         r = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1))
-        pairs = (vectors / r[..., None], r, filled)
+        pairs = (vectors / r[..., None], self._radial(r, filled), filled)
         scalars, tensors = self.embedding(graph, n, dtype), None
         for layer in range(self.n_layers):
             filters, bias = self.layer(f"filter_{layer}", self.n_radial, 3 * n, dtype)
@@ -86,7 +87,7 @@ class PaiNN(EwaldNetwork):
                 self.layer(f"update_{layer}_1", n, 3 * n, dtype),
             )
             said = (sent,) if tensors is None else (sent, tensors)
-            heard = neighbor_sums(self._heard, self._told, (filters, bias), pairs, said, neighbors.index, self.block)
+            heard = neighbor_sums(self._heard, self._told, (filters, bias), pairs, said, neighbors.index, block)
             far = self.far_messages(layer, scalars, graph)
             change = heard[1] if tensors is None else tensors + heard[1]
             scalars, tensors = self._update(scalars + heard[0], change, *maps, update)
@@ -95,20 +96,23 @@ class PaiNN(EwaldNetwork):
         energy = linear(hidden, self.layer("readout_1", max(n // 2, 1), 1, dtype))[:, 0]
         return self.energies(graph, energy, scalars)
 
-    def _filters(self, weights: Layer, r: Float[Array, "atoms slots"], filled: Float[Array, "atoms slots"]) -> Array:
-        """W(r_ij), [atoms, slots, 3 features]; 0 for empty slots."""
-        matrix, bias = weights
+    def _radial(self, r: Array, filled: Array) -> Float[Array, "atoms slots functions"]:
+        """The radial functions of pairs and the envelope, which the bias multiplies; 0 for empty slots."""
         fade = (filled * envelope(self.envelope, r, self.cutoff))[..., None]
-        radial = jnp.concatenate([RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade, fade], axis=-1)
+        return jnp.concatenate([RADIAL[self.radial](r, self.cutoff, self.n_radial) * fade, fade], axis=-1)
+
+    def _filters(self, weights: Layer, radial: Array) -> Float[Array, "atoms slots filters"]:
+        """W(r_ij) of three filters per feature."""
+        matrix, bias = weights
         filters = radial.reshape(-1, self.n_radial + 1) @ jnp.concatenate([matrix, bias[None]])
-        return filters.reshape(*r.shape, -1)
+        return filters.reshape(*radial.shape[:-1], -1)
 
     def _heard(self, weights: Layer, pairs: tuple[Array, ...], said: tuple[Array, ...]) -> tuple[Array, Array]:
         """What comes to the scalars and vectors of a block of atoms; sums over slots are products, see
         `jorbit.core.graph.sum_over_slots`.
         """
-        unit, r, filled = pairs
-        to_scalars, along, across = jnp.split(said[0] * self._filters(weights, r, filled), 3, axis=-1)
+        unit, radial, filled = pairs
+        to_scalars, along, across = jnp.split(said[0] * self._filters(weights, radial), 3, axis=-1)
         change = jnp.einsum("asx,asf->axf", unit, along)
         if len(said) > 1:
             change = change + jnp.einsum("as,asxf->axf", filled, across[:, :, None] * said[1])
@@ -118,8 +122,8 @@ class PaiNN(EwaldNetwork):
         self, weights: Layer, pairs: tuple[Array, ...], own: tuple[Array, ...], heard: tuple[Array, Array]
     ) -> tuple[Array, ...]:
         """The transpose of `_heard`, summed by the atom that says something; it is seen in the direction -unit."""
-        unit, r, filled = pairs
-        to_scalars, along, across = jnp.split(self._filters(weights, r, filled), 3, axis=-1)
+        unit, radial, filled = pairs
+        to_scalars, along, across = jnp.split(self._filters(weights, radial), 3, axis=-1)
         scalar = jnp.einsum("as,asf->af", filled, to_scalars * heard[0])
         slope = sum(unit[..., x, None] * heard[1][:, :, x] for x in range(3))
         direct = -jnp.einsum("as,asf->af", filled, along * slope)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jorbit.basis.radial import gaussians
 from jorbit.basis.tables import Tabulated, tabulated
+from jorbit.core.blocks import shared_block
 from jorbit.core.graph import Graph, Neighbors, pair_vectors
 from jorbit.core.neighbor_sums import neighbor_sums
 from jorbit.core.ops import safe_norm
@@ -29,9 +30,10 @@ class SchNet(EwaldNetwork):
     x^0 is an embedding of the species, * multiplies feature by feature. E_i = scale_z (w . phi'(W x + b) + c) + shift_z
     of the features after the last block.
 
-    In float32 and with 128 atoms or more, the filters f come from a table that is made in each call: a quintic spline
-    through four points between Gaussians. It has four continuous derivatives, forces are its derivatives, and it is
-    within 4e-6 of the largest value and 2e-5 of the largest slope of the network, in training and in simulations alike.
+    In float32 and with 128 atoms or more, the filters f come from a table that is made in each call, in training and in
+    simulations alike: a quintic spline with four knots between Gaussians and four continuous derivatives, of which
+    forces are the derivatives. It is used where it is within 1e-5 of the largest value and 1e-4 of the largest slope of
+    the network (`jorbit.basis.tables.Tabulated`); with weights of ordinary size it is within 4e-6 and 2e-5.
 
     Attributes:
         n_species: rows of the species table.
@@ -129,4 +131,4 @@ class ContinuousFilter(nn.Module):
             return summed(weights, pairs, heard)  # a filter is the same from both sides
 
         pairs = (safe_norm(vectors), neighbors.mask.astype(dtype))
-        return neighbor_sums(summed, transposed, weights, pairs, h, neighbors.index, BLOCK)
+        return neighbor_sums(summed, transposed, weights, pairs, h, neighbors.index, shared_block(BLOCK))

@@ -10,7 +10,7 @@ import pytest
 from jorbit.basis import tables
 from jorbit.basis.cutoff import polynomial_cutoff
 from jorbit.basis.radial import gaussians
-from jorbit.basis.radial_network import hidden_units, radial_inputs, tabulated_units
+from jorbit.basis.radial_network import hidden_units, radial_inputs, units_of_distance
 from jorbit.basis.tables import Tabulated, spline_table, spline_values
 from jorbit.models.layers.activations import shifted_softplus
 from jorbit.models.schnet import KNOTS
@@ -106,7 +106,7 @@ def test_radial_networks_are_those_of_the_network_and_zero_at_the_cutoff(strengt
     def network(r):
         return hidden_units(radial_inputs(r, polynomial_cutoff(r, END, 5), END, 8), kernels)
 
-    units = tabulated_units(kernels, END, 8, 5)
+    units = units_of_distance(kernels, END, 8, 5, table=True)
     values, slopes = compared(network, units)
     assert values < 4e-6 and slopes < (3e-5 if strength == 1.0 else 3e-6)
     assert not jnp.any(units(jnp.array([END, END + 1.0], jnp.float32)))

@@ -1,11 +1,13 @@
 """Functions of single atoms mapped over blocks give what they give at once, and never see more than a block."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jorbit.core.blocks import map_atom_blocks
+from jorbit.core.blocks import map_atom_blocks, shared_block
 
 
 @pytest.mark.parametrize(("n_atoms", "block"), [(4, 4), (6, 3), (7, 3)])
@@ -56,3 +58,15 @@ def test_an_accelerator_gets_all_atoms_unless_told_otherwise(monkeypatch):
     jax.eval_shape(lambda x: map_atom_blocks(function, (x,), 2), x)
     jax.eval_shape(lambda x: map_atom_blocks(function, (x,), 2, everywhere=True), x)
     assert set(seen[:1]) == {5} and set(seen[1:]) == {2}
+
+
+def test_blocks_that_fill_up_need_no_array_for_padding():
+    """Padding by nothing would leave an array of zeros for each end in the reverse pass: 24 MB in HIP-HOP-NN."""
+    gradient = jax.make_jaxpr(jax.grad(lambda x: map_atom_blocks(jnp.sin, (x,), 2).sum()))(jnp.zeros(6))
+    assert "pad" not in str(gradient)
+
+
+@pytest.mark.parametrize(("threads", "times"), [(1, 1), (2, 4), (4, 8), (64, 8)])
+def test_threads_share_larger_blocks(threads, times, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(threads)), raising=False)
+    assert shared_block(16) == 16 * times
