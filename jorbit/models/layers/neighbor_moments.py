@@ -13,7 +13,7 @@ from jorbit.core.graph import Neighbors
 from jorbit.core.ops import gather_neighbors, safe_divide, safe_norm
 from jorbit.models.layers.sensitivity import Sensitivities
 
-BLOCK = 32  # atoms whose temporaries fit in a core's cache
+BLOCK = 256  # atoms at a time: blocks keep temporaries small, but are computed again in the reverse pass
 
 
 class NeighborMoments(nn.Module):
