@@ -210,9 +210,17 @@ def gold() -> Iterator[tuple[str, dict]]:
     species = SpeciesTable.from_numbers([8, 12, 13, 79])
     longest = max(float(np.linalg.norm(f.structure.cell, axis=1).max()) for f in frames)
     net = {"n_species": 4, "cutoff": 5.0, "n_features": 32, "n_layers": 2, "n_radial": 12}
-    electrostatics = (Charges(4), Ewald(cutoff=5.0, accuracy=1e-4, max_length=longest + 0.1))
-    for name, terms in {"short range": (PaiNN(**net),), "charges + ewald": (PaiNN(**net), *electrostatics)}.items():
-        weight = 100.0 if len(terms) > 1 else 0.0
+    reach = {"accuracy": 1e-4, "max_length": longest + 0.1}
+    seen = ACE(n_species=4, cutoff=4.0, max_degree=(5, 4), l_max=2)
+    messages = {"ewald_widths": (1.5, 3.0, 6.0), "ewald_max_length": longest + 0.1}
+    kinds = {
+        "short range": (PaiNN(**net),),
+        "charges + ewald": (PaiNN(**net), Charges(4), Ewald(cutoff=5.0, **reach)),
+        "ewald messages": (PaiNN(**net, **messages),),
+        "latent_ewald": (LatentEwald(seen, 4, smearing=1.5, **reach), PaiNN(**net)),
+    }
+    for name, terms in kinds.items():
+        weight = 100.0 if name == "charges + ewald" else 0.0
         config = GradientConfig(epochs=200, batch_size=2, learning_rate=3e-3, loss=LossWeights(charges=weight))
         started = time.process_time()
         potential = Potential((ReferenceEnergy(4), *terms), species)

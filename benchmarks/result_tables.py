@@ -252,9 +252,14 @@ def sgdml(data: dict) -> str:
     """Fits and predictions of the kernel model beside the package sgdml."""
     rows = []
     for row in data["rows"]:
+        if "jorbit_s" not in row:
+            continue
+        way = f", by {row['way']}" if row.get("way", "").startswith("predict(") else ""
+        cells = [f"{row['what']}, {row['n_train']} training frames{way}", row["peer"], str(row["threads"])]
+        beside = ["ended with an error", ""]
         if "ratio" in row:
-            cells = [f"{row['what']}, {row['n_train']} training frames", row["peer"], str(row["threads"])]
-            rows.append([*cells, number(1e3 * row["jorbit_s"]), number(1e3 * row["sgdml_s"]), number(row["ratio"], 2)])
+            beside = [number(1e3 * row["sgdml_s"]), number(row["ratio"], 2)]
+        rows.append([*cells, number(1e3 * row["jorbit_s"]), *beside])
     headers = ["", "beside", "threads", "jorbit, ms", "sgdml, ms", "times faster"]
     return f"**sGDML**: {data['what']}\n\n{table(headers, rows)}\n\nMeasured {conditions(data['environment'])}."
 
