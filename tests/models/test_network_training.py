@@ -11,7 +11,7 @@ from jorbit.train.gradient import train_by_gradient
 from jorbit.train.gradient_config import GradientConfig
 from jorbit.train.metrics import evaluate
 
-EPOCHS = 70  # 8330 steps: two to three minutes on one core
+EPOCHS = 100  # 11,900 steps: two minutes on one core
 
 
 @pytest.mark.slow
