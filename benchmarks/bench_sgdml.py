@@ -35,6 +35,9 @@ out = sys.stdout; sys.stdout = sys.stderr
 def say(x):
     print(json.dumps(x), file=out, flush=True)
 trainer, models = None, {}
+def predictors(model):
+    return {"numpy": GDMLPredict(model, max_processes=threads),
+            "torch": GDMLPredict(model, max_processes=threads, use_torch=True)}
 say({"sgdml": sgdml.__version__, "numpy": np.__version__, "torch": torch.__version__})
 for line in sys.stdin:
     job = json.loads(line)
@@ -48,13 +51,10 @@ for line in sys.stdin:
                 "use_sym": True, "perms": data["perms"]}
         start = time.perf_counter(); model = trainer.train(task); seconds = time.perf_counter() - start
         np.savez_compressed(job["model"], **model)
-        models = {"numpy": GDMLPredict(model, max_processes=threads),
-                  "torch": GDMLPredict(model, max_processes=threads, use_torch=True)}
+        models = predictors(model)
         say({"seconds": seconds})
     elif job["do"] == "load":
-        model = dict(np.load(job["model"]))
-        models = {"numpy": GDMLPredict(model, max_processes=threads),
-                  "torch": GDMLPredict(model, max_processes=threads, use_torch=True)}
+        models = predictors(dict(np.load(job["model"])))
         say({"ok": 1})
     elif job["do"] == "prepare":
         models["numpy"].prepare_parallel(n_bulk=job["n"], n_reps=5)
@@ -81,9 +81,13 @@ class Peer:
 
     def __init__(self, python: str, threads: int):
         self.python, self.threads = python, threads
-        environment = os.environ | {k: str(threads) for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self.start()
+
+    def start(self) -> None:
+        """A new process, which knows no model yet."""
+        environment = os.environ | {k: str(self.threads) for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         self.process = subprocess.Popen(
-            [python, "-c", PEER, str(threads)],
+            [self.python, "-c", PEER, str(self.threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -166,7 +170,7 @@ def measure(peer: Peer, threads: int, n_train: int, memory: float, folder: pathl
         note("train", "closed form", paired(mine, theirs))
     except PeerStoppedError as error:
         note("train", "closed form", {"jorbit_s": float(np.median(mine)), "failed": str(error)})
-        peer = Peer(peer.python, threads)
+        peer.start()
         write_sgdml_model(files["model"], model.potential, model.params)
         peer.ask(do="load", model=files["model"])
 
