@@ -12,8 +12,10 @@ def train_within(potential: Any, train: list, valid: list, minutes: float, confi
     """Parameters, and what the training was: epochs, seconds of an epoch, seconds of all, of compilation.
 
     The learning rate comes down over the epochs that the budget holds, so their number must be known before: it is
-    found from the difference of trainings of three epochs and one, both after a first that compiles. At least three
-    epochs are run, whatever the budget. Where something else than the processor computes, all this is wall time.
+    found from the difference of trainings of several epochs and one, both after a first that compiles; several are
+    three, and more until they take three seconds or a tenth of the budget, since start-up is not the same each time.
+    At least three epochs are run, whatever the budget. Where something else than the processor computes, all this is
+    wall time.
 
     Args:
         potential: sum of terms.
@@ -32,8 +34,12 @@ def train_within(potential: Any, train: list, valid: list, minutes: float, confi
         train_by_gradient(potential, train, valid, dataclasses.replace(config, epochs=epochs))
         return clock() - begin
 
-    first, one, three = seconds_of(1), seconds_of(1), seconds_of(3)
-    epoch = max((three - one) / 2.0, 1e-3)
+    first, one = seconds_of(1), seconds_of(1)
+    several, spent, enough = 3, seconds_of(3) - one, min(3.0, 6.0 * minutes)
+    while spent < enough and several < 300:
+        several *= 4
+        spent = seconds_of(several) - one
+    epoch = max(spent / (several - 1), 1e-3)
     epochs = max(3, math.floor((60.0 * minutes - max(one - epoch, 0.0)) / epoch))
     watch = Stopwatch()
     result = train_by_gradient(potential, train, valid, dataclasses.replace(config, epochs=epochs))

@@ -24,14 +24,18 @@ class Clock:
     perf_counter = process_time
 
 
-@pytest.mark.parametrize(("startup", "epoch", "budget"), [(0.05, 0.01, 0.5), (0.0, 0.03, 0.3), (0.1, 0.1, 0.05)])
-def test_as_many_epochs_are_run_as_the_budget_holds(startup, epoch, budget, monkeypatch):
+@pytest.mark.parametrize(
+    ("startup", "epoch", "budget", "jitter"),
+    [(0.05, 0.01, 0.5, False), (0.0, 0.03, 0.3, False), (0.1, 0.1, 0.05, False), (0.1, 0.02, 60.0, True)],
+)
+def test_as_many_epochs_are_run_as_the_budget_holds(startup, epoch, budget, jitter, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     module, clock, compiled = importlib.import_module("budget"), Clock(), []
     monkeypatch.setattr(module, "time", clock)
 
     def trained(potential, train, valid, config):
-        clock.now += (0.0 if compiled else 0.2) + startup + epoch * config.epochs
+        waste = 0.1 if len(compiled) == 1 and jitter else 0.0  # the shortest training, at a bad moment
+        clock.now += (0.0 if compiled else 0.2) + startup + waste + epoch * config.epochs
         compiled.append(config)
         report = types.SimpleNamespace(n_parameters=7, best_epoch=config.epochs)
         return types.SimpleNamespace(params="found", report=report)
@@ -39,6 +43,6 @@ def test_as_many_epochs_are_run_as_the_budget_holds(startup, epoch, budget, monk
     monkeypatch.setattr(jorbit.train, "train_by_gradient", trained)
     params, about = module.train_within(None, [], [], budget / 60.0, GradientConfig(batch_size=5, seed=3))
     fits = max(3, (budget - startup) / epoch)
-    assert params == "found" and abs(about["epochs"] - fits) <= 1
+    assert params == "found" and abs(about["epochs"] - fits) <= (0.1 * fits if jitter else 1)
     assert about["epochs"] == compiled[-1].epochs and all(c.seed == 3 for c in compiled)
-    assert about["compile_cpu_s"] == pytest.approx(0.2) and about["n_parameters"] == 7
+    assert about["compile_cpu_s"] == pytest.approx(0.1 if jitter else 0.2) and about["n_parameters"] == 7
