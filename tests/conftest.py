@@ -77,6 +77,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow (`-m slow`: only those)")
 
 
+def wants_slow(config: pytest.Config) -> bool:
+    """Slow tests are asked for by an option, a marker, or the name of a test."""
+    return config.option.slow or "slow" in config.option.markexpr or any("::" in arg for arg in config.args)
+
+
+# Nearly all of the time of ordinary tests is XLA compiling functions that run once or twice. Without its newer code for
+# fusions, and with LLVM optimizing nothing, that takes half as long.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ordinary tests compile quickly; slow ones, and the commands and scripts that tests start, compile as users do.
+
+    JORBIT_TEST_COMPILER=full makes all of them do so.
+    """
+    if wants_slow(config) or os.environ.get("JORBIT_TEST_COMPILER") == "full":
+        return
+    given = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{given or ''} {QUICK}"
+    jax.block_until_ready(jax.jit(lambda: 0)())  # XLA reads the variable once, when it compiles for the first time
+    if given is None:
+        del os.environ["XLA_FLAGS"]
+    else:
+        os.environ["XLA_FLAGS"] = given
+
+
 def pytest_unconfigure() -> None:
     """The first process of a run named the directory of compiled functions after itself, and removes it."""
     own = os.environ["JAX_COMPILATION_CACHE_DIR"]
@@ -87,8 +113,7 @@ def pytest_unconfigure() -> None:
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests run on demand, after the others; those of one file in one process: they share compiled functions."""
-    asked_for = config.option.slow or "slow" in config.option.markexpr or any("::" in arg for arg in config.args)
-    if not asked_for:
+    if not wants_slow(config):
         slow_ones = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow_ones)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]

@@ -55,7 +55,8 @@ def test_another_process_without_jorbit_gets_the_same_numbers(tmp_path, dtype):
         command = [sys.executable, "-c", READER, *files, dtype, str(tmp_path / "out.npz")]
         subprocess.run(command, check=True, cwd=tmp_path)
         got = np.load(tmp_path / "out.npz")
-        scale = 1e-12 if dtype == "float64" else 1e-5
+        # The other process may add in another order (see conftest.py), and terms of either sign nearly cancel.
+        scale = 1e-12 if dtype == "float64" else 1e-4
         for name, value in (("energy", w.energy[0]), ("energies", w.energies), ("forces", w.forces)):
             np.testing.assert_allclose(got[name], value, rtol=scale, atol=scale * np.abs(value).max(), err_msg=name)
         np.testing.assert_allclose(got["stress"], w.stress[0], atol=scale * max(1.0, np.abs(w.stress).max()))
