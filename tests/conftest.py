@@ -84,7 +84,9 @@ def wants_slow(config: pytest.Config) -> bool:
 
 # Nearly all of the time of ordinary tests is XLA compiling functions that run once or twice. Without its newer code for
 # fusions, and with LLVM optimizing nothing, that takes half as long.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"
+QUICK = (
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
