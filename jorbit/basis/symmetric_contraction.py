@@ -93,6 +93,9 @@ def couple(left: Float[Array, " m1 *rest"], right: Float[Array, " m2 *rest"], de
     """(left right)_degree of the tensors of degrees (m1 - 1) / 2 and (m2 - 1) / 2."""
     if left.shape[0] == 1 or right.shape[0] == 1:
         return left * right
+    if degree == 0:  # (-1)^l / sqrt(2l + 1) times the scalar product
+        coefficient = float(clebsch_gordan(left.shape[0] // 2, left.shape[0] // 2, 0)[0, 0, 0])
+        return coefficient * jnp.sum(left * right, axis=0, keepdims=True)
     return couple_outer(left[:, None] * right[None], degree)
 
 
@@ -124,10 +127,11 @@ def symmetric_contraction(
     for path, k in position.items():
         if len(path) == 4:
             l1, l2, middle, l3 = path
-            pair = pairs.setdefault((l1, l2, middle), couple(tensors[l1], tensors[l2], middle))
-            mixed.setdefault((middle, l3), []).append(weights[k] * pair)
-        elif len(path) == 2:
-            total = total + weights[k] * couple(tensors[path[0]], tensors[path[1]], paths.degree)
+            if (l1, l2, middle) not in pairs:
+                pairs[l1, l2, middle] = couple(tensors[l1], tensors[l2], middle)
+            mixed.setdefault((middle, l3), []).append(weights[k] * pairs[l1, l2, middle])
+        elif len(path) == 2:  # coupled to its second factor together with the pairs of that degree
+            mixed.setdefault(path, []).append(weights[k] * tensors[path[0]])
     for (_, l3), parts in mixed.items():
         total = total + couple(sum(parts[1:], parts[0]), tensors[l3], paths.degree)
     return total
