@@ -14,6 +14,7 @@ from ladder_tables import ladder, methane
 from longrange_tables import longrange
 from molecule_tables import molecules
 from network_tables import hiphop_parts, networks, orbit_networks, training
+from package_tables import coverage, install, mutation
 from result_tables import (
     ace_speed,
     ace_speed_briefly,
@@ -70,6 +71,9 @@ MORE_TABLES: dict[str, Callable[[dict], str]] = {
     "orbit_networks": orbit_networks,
     "training": training,
     "hiphop_parts": hiphop_parts,
+    "install": install,
+    "coverage": coverage,
+    "mutation": mutation,
 }
 PAGES = {"README.md": TABLES, "docs/benchmarks.md": MORE_TABLES}
 
