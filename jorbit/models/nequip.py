@@ -178,9 +178,10 @@ class NequIP(AtomNetwork):
         harmonics = real_spherical_harmonics(vectors / r[..., None], self.l_max)
         messages: dict[Kind, list[Array]] = {kind: [] for kind in made}
         tensors = dict(zip(kinds, jnp.split(sent, _ends(kinds), axis=2), strict=True))
-        for k, (source, to, (l1, l2, l)) in enumerate(paths):
+        split = jnp.split(radial, len(paths), axis=2)  # the transpose of slices would be a sum of padded arrays
+        for function, (source, to, (l1, l2, l)) in zip(split, paths, strict=True):
             y, tensor = harmonics[..., degree_slice(l2)], tensors[l1, source]
-            messages[l, to].append(neighbor_message(radial[:, :, k], y, tensor, l))
+            messages[l, to].append(neighbor_message(function[:, :, 0], y, tensor, l))
         new, old = {}, split_kinds(own, kinds)
         for kind, parts in messages.items():
             new[kind] = jnp.concatenate(parts, axis=-1) @ weights["update"][kind] / weights["root"]
