@@ -92,9 +92,9 @@ QUICK = (
 def pytest_configure(config: pytest.Config) -> None:
     """Ordinary tests compile quickly; slow ones, and the commands and scripts that tests start, compile as users do.
 
-    JORBIT_TEST_COMPILER=full makes all of them do so.
+    JORBIT_TEST_COMPILER=full makes all tests do so, and quick none.
     """
-    if wants_slow(config) or os.environ.get("JORBIT_TEST_COMPILER") == "full":
+    if os.environ.get("JORBIT_TEST_COMPILER", "full" if wants_slow(config) else "quick") == "full":
         return
     given = os.environ.get("XLA_FLAGS")
     os.environ["XLA_FLAGS"] = f"{given or ''} {QUICK}"
