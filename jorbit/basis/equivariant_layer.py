@@ -61,7 +61,7 @@ def mix_degrees(
     features: Float[Array, "atoms lm channels_in"], kernels: dict[int, Array]
 ) -> Float[Array, "atoms lm channels_out"]:
     """A linear map of the channels for each degree, divided by the root of their number."""
-    parts = [features[:, degree_slice(l)] @ (k / math.sqrt(k.shape[0])) for l, k in kernels.items()]
+    parts = [(features[:, degree_slice(l)] @ k) / math.sqrt(k.shape[0]) for l, k in kernels.items()]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
 
 
@@ -73,14 +73,14 @@ def species_linear(
     if table.shape[0] == 1:
         return total
 
-    def add(z: Int[Array, ""], total: Array) -> Array:
+    def add(z: Int[Array, ""] | int, total: Array) -> Array:
         return jnp.where((species == z)[None, :, None], x @ table[z], total)
 
     if table.shape[0] > 8:
         step = jax.checkpoint(lambda total, z: (add(z, total), None))
         return jax.lax.scan(step, total, jnp.arange(1, table.shape[0]))[0]
     for z in range(1, table.shape[0]):
-        total = add(jnp.asarray(z), total)
+        total = add(z, total)
     return total
 
 
@@ -107,6 +107,7 @@ def atomic_basis(
         number = 1.0 + jnp.tanh((inputs @ weights["density"]) ** 2).sum(axis=1)[None, :, None]
     paths, last = shape.message_paths, weights["last"]
     n_functions, n_channels = last.shape[0], shape.channels
+    functions = functions / math.sqrt(n_functions)
     if neighbors is None:
         n_slots, n_lm = harmonics.shape[1:]
         summed_first = shape.n_species * n_functions * n_lm * (n_slots + n_channels)
@@ -126,7 +127,7 @@ def _mixed(shape: LayerShape, weights: Weights, messages: list[Array], number: A
         chosen = [m for path, m in zip(shape.message_paths, messages, strict=True) if path[2] == l]
         kernel = weights["mix"][l]
         together = chosen[0] if len(chosen) == 1 else jnp.concatenate(chosen, axis=-1)
-        mixed.append((together @ (kernel / math.sqrt(kernel.shape[0]))) / number)
+        mixed.append((together @ kernel) / (number * math.sqrt(kernel.shape[0])))
     return mixed
 
 
@@ -156,14 +157,14 @@ def layer_features(
     basis = atomic_basis(shape, weights, vectors, bond_lengths, species_j, neighbors)
     root = 1.0 / math.sqrt(shape.channels)
     if not shape.residual:
-        basis = [species_linear(a, weights["skip"][l] * root, species) for l, a in enumerate(basis)]
+        basis = [root * species_linear(a, weights["skip"][l], species) for l, a in enumerate(basis)]
     out = []
     for l in range(shape.l_out + 1):  # noqa: E741
         coefficients = jnp.moveaxis(weights["products"][l][species], 1, 0)
-        new = symmetric_contraction(shape.products(l), basis, coefficients) @ (weights["update"][l] * root)
+        new = root * (symmetric_contraction(shape.products(l), basis, coefficients) @ weights["update"][l])
         if shape.residual and l <= shape.l_in:
             old = jnp.moveaxis(features[:, degree_slice(l)], 1, 0)
-            new = new + species_linear(old, weights["skip"][l] * root, species)
+            new = new + root * species_linear(old, weights["skip"][l], species)
         out.append(jnp.moveaxis(new, 0, 1))
     together = out[0] if len(out) == 1 else jnp.concatenate(out, axis=1)
     return together, _readout(weights["readout"], together[:, 0])
@@ -173,5 +174,5 @@ def _readout(kernels: tuple[Array, ...], scalars: Float[Array, "atoms channels"]
     *hidden, last = kernels
     x = scalars
     for kernel in hidden:
-        x = normalized_silu(x @ (kernel / math.sqrt(kernel.shape[0])))
-    return (x @ (last / math.sqrt(last.shape[0])))[:, 0]
+        x = normalized_silu((x @ kernel) / math.sqrt(kernel.shape[0]))
+    return (x @ last)[:, 0] / math.sqrt(last.shape[0])

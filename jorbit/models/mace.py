@@ -169,7 +169,7 @@ class MACE(AtomNetwork):
         n, degrees, n_paths = self.channels, range(shape.l_max + 1), len(shape.message_paths)
         widths = (self.n_bessel, *self.radial_widths)
         hidden = [self._normal(f"radial_{layer}_{k}", dtype, *widths[k : k + 2]) for k in range(len(widths) - 1)]
-        last = self._normal(f"radial_{layer}_{len(hidden)}", dtype, widths[-1], n_paths * n) / math.sqrt(widths[-1])
+        last = self._normal(f"radial_{layer}_{len(hidden)}", dtype, widths[-1], n_paths * n)
         skipped = range(min(shape.l_in, shape.l_out) + 1) if shape.residual else degrees
         weights = {
             "radial": hidden,
