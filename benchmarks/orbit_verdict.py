@@ -42,12 +42,20 @@ def not_worse(small: dict, large: dict) -> bool | None:
     return small["mean"] <= large["mean"] + math.hypot(small["standard_deviation"], large["standard_deviation"])
 
 
+def lower(one: dict, other: dict) -> bool | None:
+    """Whether a mean is below that of another model by more than the noise of seeds; None where that is not known."""
+    if one["standard_deviation"] is None or other["standard_deviation"] is None:
+        return None
+    return one["mean"] + math.hypot(one["standard_deviation"], other["standard_deviation"]) < other["mean"]
+
+
 def verdicts(rows: list[dict]) -> list[dict[str, Any]]:
     """One for each system, network, number of frames and budget.
 
     The measure is the best model with elements, by its mean error. `holds`: a model with orbits and at most a tenth of
     its parameters is not worse within the noise of seeds; None where that cannot be told, and `why`. Beside it the same
-    for models with elements (`elements_hold`): where those hold as well, it is not the orbits that do it.
+    for models with elements (`elements_hold`): where those hold as well, it is not the orbits that do it. `same_size`:
+    both kinds of labels at each size, and whether orbits are better there by more than the noise.
 
     Args:
         rows: one for each training.
@@ -59,7 +67,14 @@ def verdicts(rows: list[dict]) -> list[dict[str, Any]]:
     for key, models in groups.items():
         elements = [m for m in models if m["labels"] == "elements"]
         verdict: dict[str, Any] = dict(zip(GROUP, key, strict=True))
-        found.append(verdict | _judge(elements, [m for m in models if m["labels"] != "elements"]))
+        others = [m for m in models if m["labels"] != "elements"]
+        pairs = [
+            {"size": e["size"], "elements": e, "orbits": o, "lower": lower(o, e)}
+            for e in elements
+            for o in others
+            if o["size"] == e["size"]
+        ]
+        found.append(verdict | _judge(elements, others) | {"same_size": pairs})
     return found
 
 
@@ -71,7 +86,8 @@ def _judge(elements: list[dict], others: list[dict]) -> dict[str, Any]:
     alike = [m for m in elements if m["n_parameters"] <= TENTH * best["n_parameters"]]
     verdict: dict[str, Any] = {"measure": best}
     if not small:
-        return verdict | {"holds": None, "why": "no model with orbits has at most a tenth of the parameters"}
+        why = f"no model with orbits has at most a tenth of the {_size(best)} of the best with elements"
+        return verdict | {"holds": None, "why": why}
     chosen = min(small, key=lambda m: m["mean"])
     holds = not_worse(chosen, best)
     equal = [m for m in others if not_worse(m, best)]
@@ -89,7 +105,7 @@ def sentence(verdict: dict[str, Any]) -> str:
     """A verdict in words, every one of which follows from the numbers."""
     where = f"{verdict['system']}, {verdict['network']}"
     if verdict["holds"] is None:
-        return f"{where}: undecided ({verdict['why']})."
+        return f"{where}: undecided ({verdict['why']}).{_same_size(verdict)}"
     small, large = verdict["chosen"], verdict["measure"]
     answer = "holds" if verdict["holds"] else "does not hold"
     text = (
@@ -105,7 +121,17 @@ def sentence(verdict: dict[str, Any]) -> str:
         text += (
             f" No model with {kind} reaches it." if fewest is None else f" With {kind} it takes {fewest:,} parameters."
         )
-    return text
+    return text + _same_size(verdict)
+
+
+def _same_size(verdict: dict[str, Any]) -> str:
+    parts = [
+        f"{pair['size']}, {_error(pair['orbits'])} with {pair['orbits']['labels']} and {_error(pair['elements'])} with "
+        f"elements ({'lower' if pair['lower'] else 'not lower'} by more than the noise)"
+        for pair in verdict.get("same_size", ())
+        if pair["lower"] is not None
+    ]
+    return f" At the same size: {'; '.join(parts)}." if parts else ""
 
 
 def _size(model: dict) -> str:

@@ -35,7 +35,7 @@ SMALL = ("elements", "s", 9_000, (40.0, 41.0, 42.0))
     [
         (("orbits", "s", 10_000, (21.4, 22.4, 23.4)), True, "holds: 10,000 parameters with orbits 22.4 ± 1 meV/Å"),
         (("orbits", "s", 10_000, (21.5, 22.5, 23.5)), False, "No model with orbits reaches it"),  # noise: sqrt(2)
-        (("orbits", "m", 10_001, (10.0, 11.0, 12.0)), None, "at most a tenth of the parameters"),
+        (("orbits", "m", 10_001, (10.0, 11.0, 12.0)), None, "at most a tenth of the 100,000 parameters"),
         (("orbits", "s", 10_000, (10.0,)), None, "one seed has no spread"),
     ],
 )
@@ -52,6 +52,14 @@ def test_orbits_get_no_credit_for_what_elements_do_as_well(scripts):
     good = ("elements", "s", 9_000, (21.0, 21.5, 22.0))
     (found,) = verdict.verdicts(rows_of(LARGE, good, ("orbits", "s", 9_900, (20.5, 21.0, 21.5))))
     assert found["holds"] and found["elements_hold"] and "it is not the orbits" in verdict.sentence(found)
+
+
+def test_both_labels_are_compared_at_the_same_size(scripts):
+    verdict, _ = scripts
+    clear, close = ("orbits", "s", 9_900, (38.0, 39.0, 40.0)), ("orbits", "l", 110_000, (20.0, 20.5, 21.0))
+    (found,) = verdict.verdicts(rows_of(LARGE, SMALL, clear, close))  # noise: sqrt(2) and sqrt(1.25)
+    assert {pair["size"]: pair["lower"] for pair in found["same_size"]} == {"s": True, "l": False}
+    assert "s, 39 ± 1 meV/Å with orbits and 41 ± 1 meV/Å with elements (lower by" in verdict.sentence(found)
 
 
 def test_settings_are_not_mixed(scripts):
